@@ -1,0 +1,325 @@
+#include "api.hpp"
+
+#include <arpa/inet.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <nlohmann/json.hpp>
+
+#include "fib.hpp"
+#include "limits.hpp"
+#include "tasks.hpp"
+#include "text.hpp"
+
+namespace {
+
+using nlohmann::ordered_json;
+
+constexpr auto json_type = "application/json";
+
+Reply json(std::string body, int status = 200) {
+    Reply reply;
+    reply.status = status;
+    reply.type = json_type;
+    reply.body = std::move(body);
+    return reply;
+}
+
+// --- the target (RFC 9112, 3.2) ----------------------------------------------------------------------------------------
+
+int hex(char c) noexcept {
+    if (c >= '0' && c <= '9') return c - '0';
+    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+    return -1;
+}
+
+/// Percent-encoding undone (RFC 3986, 2.1); nothing where it is malformed or does not give UTF-8.
+std::optional<std::string> decoded(std::string_view text) {
+    std::string plain;
+    for (std::size_t i = 0; i < text.size(); ++i) {
+        if (text[i] != '%') {
+            plain += text[i];
+            continue;
+        }
+        const int high = i + 2 < text.size() ? hex(text[i + 1]) : -1;
+        const int low = i + 2 < text.size() ? hex(text[i + 2]) : -1;
+        if (high < 0 || low < 0) return {};
+        plain += static_cast<char>(high * 16 + low);
+        i += 2;
+    }
+    if (!is_utf8(plain)) return {};
+    return plain;
+}
+
+/// A target taken apart. The path's last segment is kept by itself for the routes that end in one of any value.
+struct Target {
+    std::string authority;  ///< of an absolute target; else empty
+    std::string path;       ///< decoded
+    std::string parent;     ///< the path up to its last slash, that one included
+    std::string last;       ///< what follows it
+    std::string query;      ///< as sent
+};
+
+std::optional<Target> parse_target(std::string_view text) {
+    Target target;
+    if (const auto scheme = text.find("://"); scheme != text.npos && text.front() != '/') {
+        if (!equal_ignoring_case(text.substr(0, scheme), "http")) return {};
+        text.remove_prefix(scheme + 3);
+        const auto path = std::min(text.find_first_of("/?"), text.size());
+        target.authority = text.substr(0, path);
+        text.remove_prefix(path);
+        if (target.authority.empty()) return {};
+    } else if (text.empty() || text.front() != '/') {
+        return {};
+    }
+    if (text.find('#') != text.npos) return {};
+    const auto query = std::min(text.find('?'), text.size());
+    if (query < text.size()) target.query = text.substr(query + 1);
+    const std::string_view path = query == 0 ? "/" : text.substr(0, query);
+    const auto slash = path.rfind('/');
+    auto parent = decoded(path.substr(0, slash + 1));
+    auto last = decoded(path.substr(slash + 1));
+    if (!parent || !last || has_control(*parent) || has_control(*last)) return {};
+    target.parent = std::move(*parent);
+    target.last = std::move(*last);
+    target.path = target.parent + target.last;
+    // A slash that was encoded is no separator (RFC 3986, 2.2), and no name here holds one: such a path leads nowhere.
+    if (std::count(path.begin(), path.end(), '/') != std::count(target.path.begin(), target.path.end(), '/'))
+        target.path = target.parent = "";
+    return target;
+}
+
+/// A parameter of a query, decoded as forms encode (a plus is a blank); nothing where it is missing or malformed.
+std::optional<std::string> parameter(std::string_view query, std::string_view name) {
+    while (!query.empty()) {
+        const auto end = std::min(query.find('&'), query.size());
+        std::string pair(query.substr(0, end));
+        query.remove_prefix(std::min(end + 1, query.size()));
+        std::replace(pair.begin(), pair.end(), '+', ' ');
+        const auto equals = pair.find('=');
+        if (equals != pair.npos && decoded(pair.substr(0, equals)) == name) return decoded(pair.substr(equals + 1));
+    }
+    return {};
+}
+
+// --- whose requests are taken --------------------------------------------------------------------------------------------
+
+bool is_address(const std::string& name) noexcept {
+    in6_addr address{};
+    return inet_pton(AF_INET, name.c_str(), &address) == 1 || inet_pton(AF_INET6, name.c_str(), &address) == 1;
+}
+
+/// A web page elsewhere whose name suddenly resolves to this machine (DNS rebinding) can make a browser ask here, but only
+/// under its own name: so only the names that are known to be this server's are answered.
+bool is_allowed(std::string_view host, const Options& options) {
+    const bool bracketed = host.starts_with('[');
+    const auto end = std::min(bracketed ? host.find(']') : host.rfind(':'), host.size());
+    const std::string name(host.substr(bracketed ? 1 : 0, bracketed ? end - 1 : end));
+    std::string_view port = host.substr(bracketed ? std::min(end + 1, host.size()) : end);
+    if (!port.empty() && (port.front() != ':' || port.find_first_not_of("0123456789", 1) != port.npos)) return false;
+    const auto allowed = [&](const std::string& one) { return one == "*" || equal_ignoring_case(one, name); };
+    return equal_ignoring_case(name, "localhost") || is_address(name) || equal_ignoring_case(name, options.host) ||
+           std::any_of(options.allowed_hosts.begin(), options.allowed_hosts.end(), allowed);
+}
+
+// --- tasks ------------------------------------------------------------------------------------------------------------
+
+ordered_json as_json(const Task& task) {
+    return {{"id", task.id}, {"title", task.title}, {"description", task.description}, {"done", task.done}};
+}
+
+/// The members that a body may give a task; or what is wrong with it.
+struct Body {
+    Change change;
+    std::string wrong;
+};
+
+Body read_body(const std::string& text) {
+    Body body;
+    const auto value = ordered_json::parse(text, nullptr, false);
+    if (!value.is_object()) return {{}, "the body must be a JSON object"};
+    if (const auto title = value.find("title"); title != value.end()) {
+        if (!title->is_string()) return {{}, "title must be a string"};
+        body.change.title = title->get<std::string>();
+        body.wrong = title_fault(*body.change.title);
+    }
+    if (const auto description = value.find("description"); description != value.end()) {
+        if (!description->is_string()) return {{}, "description must be a string"};
+        body.change.description = description->get<std::string>();
+        if (body.wrong.empty()) body.wrong = description_fault(*body.change.description);
+    }
+    if (const auto done = value.find("done"); done != value.end()) {
+        if (!done->is_boolean()) return {{}, "done must be true or false"};
+        body.change.done = done->get<bool>();
+    }
+    return body;
+}
+
+template <class Run>
+Store on_tasks(bool writes, Run run) {
+    return {writes, [run = std::move(run)](Tasks& tasks, std::uint64_t) {
+                try {
+                    return run(tasks);
+                } catch (const TasksError& error) {
+                    return http_error(error.kind == TasksError::Kind::full ? 507 : 503, error.what());
+                }
+            }};
+}
+
+Reply no_task() { return http_error(404, "no such task"); }
+
+// --- the routes -----------------------------------------------------------------------------------------------------------
+
+/// One call of a route.
+struct Call {
+    const HttpRequest& request;
+    const Target& target;
+    const Service& service;
+};
+
+Work list(const Call&) {
+    return on_tasks(false, [](Tasks& tasks) {
+        auto all = ordered_json::array();
+        for (const Task& task : tasks.list()) all.push_back(as_json(task));
+        return json(all.dump());
+    });
+}
+
+Work one(const Call& call) {
+    return on_tasks(false, [id = call.target.last](Tasks& tasks) {
+        const auto task = tasks.find(id);
+        return task ? json(as_json(*task).dump()) : no_task();
+    });
+}
+
+/// Other web pages may send forms here without asking, but not JSON: a browser asks first, and gets no answer it likes.
+bool declares_json(const HttpRequest& request) {
+    const std::string_view type = request.content_type;
+    return equal_ignoring_case(trimmed(type.substr(0, type.find(';'))), json_type);
+}
+
+Work add(const Call& call) {
+    if (!declares_json(call.request)) return http_error(415, "the body must be declared application/json");
+    Body body = read_body(call.request.body);
+    if (body.wrong.empty() && !body.change.title) body.wrong = "title is required";
+    if (!body.wrong.empty()) return http_error(400, body.wrong);
+    Task task{{}, *body.change.title, body.change.description.value_or(""), body.change.done.value_or(false)};
+    return on_tasks(true, [task = std::move(task)](Tasks& tasks) {
+        const Task added = tasks.add(task);
+        Reply reply = json(as_json(added).dump(), 201);
+        reply.field = fmt::format("Location: /api/tasks/{}", added.id);
+        return reply;
+    });
+}
+
+Work change(const Call& call) {
+    if (!declares_json(call.request)) return http_error(415, "the body must be declared application/json");
+    Body body = read_body(call.request.body);
+    if (!body.wrong.empty()) return http_error(400, body.wrong);
+    return on_tasks(true, [id = call.target.last, change = std::move(body.change)](Tasks& tasks) {
+        const auto task = tasks.change(id, change);
+        return task ? json(as_json(*task).dump()) : no_task();
+    });
+}
+
+Work remove(const Call& call) {
+    return on_tasks(true, [id = call.target.last](Tasks& tasks) {
+        if (!tasks.remove(id)) return no_task();
+        Reply reply;
+        reply.status = 204;
+        return reply;
+    });
+}
+
+Reply say_fib(int n, std::uint64_t value) { return json(fmt::format(R"({{"n":{},"fib":{}}})", n, value)); }
+
+Work fib_of(const Call& call) {
+    const int largest = call.service.options.max_fib;
+    const auto n = parse_whole(call.target.last);
+    if (!n || *n < 1 || *n > largest) return http_error(400, fmt::format("a whole number from 1 to {} is wanted", largest));
+    if (*n <= fib_at_once) return say_fib(*n, fib(*n));
+    return Compute{*n, say_fib};
+}
+
+Work sleep_for(double seconds) {
+    return Wait{std::chrono::nanoseconds(static_cast<std::int64_t>(seconds * 1e9)),
+                json(fmt::format(R"({{"slept":{}}})", seconds))};
+}
+
+Work sleep_so_long(const Call& call) {
+    const auto seconds = parse_seconds(call.target.last);
+    if (!seconds || *seconds > sleep_limit.count())
+        return http_error(400, fmt::format("seconds from 0 to {} are wanted", sleep_limit.count()));
+    return sleep_for(*seconds);
+}
+
+Work cpu_task(const Call&) { return Compute{45, say_fib}; }
+
+Work io_task(const Call&) { return sleep_for(1); }
+
+Work hello(const Call& call) {
+    const auto name = parameter(call.target.query, "name");
+    if (!name) return http_error(400, "a name is wanted, as in /say/hello?name=alice");
+    if (const auto wrong = name_fault(*name); !wrong.empty()) return http_error(400, wrong);
+    Reply reply;
+    reply.type = "text/plain; charset=utf-8";
+    reply.body = fmt::format("hello {}", *name);
+    return Wait{std::chrono::seconds(1), std::move(reply)};
+}
+
+Work server(const Call& call) {
+    return Store{false, [&service = call.service](Tasks&, std::uint64_t answered) {
+                     return json(fmt::format(R"({},"pid":{},"count":{}}})", service.server, this_process(), answered));
+                 }};
+}
+
+struct Route {
+    std::string_view method;
+    std::string_view path;  ///< one that ends in a slash stands for any last segment
+    Work (*run)(const Call&);
+
+    [[nodiscard]] bool leads_to(const Target& target) const {
+        return path.back() == '/' ? path == target.parent && !target.last.empty() : path == target.path;
+    }
+    /// What answers GET answers HEAD.
+    [[nodiscard]] bool takes(std::string_view asked) const {
+        return method == asked || (asked == "HEAD" && method == "GET");
+    }
+};
+
+constexpr std::array routes = {
+    Route{"GET", "/api/tasks", list}, Route{"POST", "/api/tasks", add},       Route{"POST", "/api/task", add},
+    Route{"GET", "/api/tasks/", one}, Route{"PUT", "/api/tasks/", change},    Route{"DELETE", "/api/tasks/", remove},
+    Route{"GET", "/fib/", fib_of},    Route{"GET", "/sleep/", sleep_so_long}, Route{"GET", "/cpuTask", cpu_task},
+    Route{"GET", "/ioTask", io_task}, Route{"GET", "/say/hello", hello},      Route{"GET", "/server", server},
+};
+
+}  // namespace
+
+Reply http_error(int status, std::string_view text) {
+    const ordered_json error = {{"error", text}};
+    // Some of the texts are the system's, and need not be UTF-8.
+    return json(error.dump(-1, ' ', false, ordered_json::error_handler_t::replace), status);
+}
+
+Work api_work(const HttpRequest& request, const Service& service) {
+    const auto target = parse_target(request.target);
+    if (!target) return http_error(400, "the request's target is malformed");
+    // An absolute target says whom it means, and Host counts no more (RFC 9112, 3.2.2).
+    const std::string& host = target->authority.empty() ? request.host : target->authority;
+    const bool host_given = !host.empty() || !request.http_1_0;
+    if (host_given && !is_allowed(host, service.options)) return http_error(421, "this server does not bear that name");
+    std::string allow;
+    for (const Route& route : routes) {
+        if (!route.leads_to(*target)) continue;
+        if (route.takes(request.method)) return route.run({request, *target, service});
+        if (!allow.empty()) allow += ", ";
+        allow += route.method == "GET" ? "GET, HEAD" : route.method;
+    }
+    if (allow.empty()) return http_error(404, "no such thing here");
+    Reply reply = http_error(405, fmt::format("what may be done with it: {}", allow));
+    reply.field = fmt::format("Allow: {}", allow);
+    return reply;
+}

@@ -1,0 +1,74 @@
+/// Time in an event loop: how long each client is waited for, and whose time comes next.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <optional>
+
+#include "limits.hpp"
+#include "session.hpp"
+
+using Clock = std::chrono::steady_clock;
+using TimePoint = Clock::time_point;
+
+/// Until when one client is waited for: a while after it last completed a request or took a reply, and a moment once it was
+/// told everything. It is kept up to date by writing a number; only when the time has come is it looked at.
+class Allowance {
+   public:
+    /// `idle`: zero for ever.
+    Allowance(std::chrono::nanoseconds idle, TimePoint now) noexcept : idle_(idle) { renew(now); }
+
+    /// A request was completed, or a reply taken.
+    void renew(TimePoint now) noexcept { ends_ = idle_ > idle_.zero() ? now + idle_ : TimePoint::max(); }
+
+    /// When a client who has to be waited for now has been waited for long enough.
+    TimePoint ends(const Session& session, TimePoint now) noexcept {
+        if (session.said_all() && !farewell_) {
+            farewell_ = true;
+            ends_ = now + farewell_limit;
+        }
+        return ends_;
+    }
+
+   private:
+    std::chrono::nanoseconds idle_;
+    TimePoint ends_;
+    bool farewell_ = false;
+};
+
+/// A queue of points in time, each with what it is about. Insertion takes O(log n), the look at the first O(1). What is due
+/// stays in the queue until its owner moves or removes it. For one thread.
+template <class About>
+class Deadlines {
+   public:
+    using Entry = typename std::multimap<TimePoint, About>::iterator;
+
+    Entry add(TimePoint when, About about) { return queue_.emplace(when, std::move(about)); }
+    void remove(Entry entry) { queue_.erase(entry); }
+    /// The entry at its new place; nothing is allocated.
+    Entry move(Entry entry, TimePoint when) {
+        if (entry->first == when) return entry;
+        auto node = queue_.extract(entry);
+        node.key() = when;
+        return queue_.insert(std::move(node));
+    }
+
+    /// Whose time has come.
+    [[nodiscard]] std::optional<About> due(TimePoint now) const {
+        if (queue_.empty() || queue_.begin()->first > now) return {};
+        return queue_.begin()->second;
+    }
+
+    /// For epoll_wait(2): the milliseconds until the next one, rounded up lest the loop spin through the last one; -1: none.
+    [[nodiscard]] int timeout(TimePoint now) const {
+        using std::chrono::milliseconds;
+        if (queue_.empty() || queue_.begin()->first == TimePoint::max()) return -1;
+        const auto left = std::chrono::ceil<milliseconds>(queue_.begin()->first - now);
+        return static_cast<int>(std::clamp(left, milliseconds(0), milliseconds(std::chrono::hours(24))).count());
+    }
+
+   private:
+    std::multimap<TimePoint, About> queue_;
+};

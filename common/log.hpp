@@ -1,0 +1,49 @@
+/// The log: one line per event on standard error, in the shape that gunicorn's users know.
+#pragma once
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <string>
+#include <string_view>
+
+/// `[2026-11-21 23:19:04 +0000] [4244] [INFO] text`, written with one write(2), so that the lines of several threads
+/// and processes do not mix. Any thread may call these. Text of clients goes through printable() first.
+namespace logging {
+
+enum class Level { quiet, normal, verbose };
+
+/// Once, at the start.
+void set_level(Level level) noexcept;
+bool verbose() noexcept;
+
+void write(std::string_view level, std::string_view text);
+
+/// Unless quiet.
+bool normal() noexcept;
+template <class... T>
+void info(fmt::format_string<T...> format, T&&... values) {
+    if (normal()) write("INFO", fmt::format(format, std::forward<T>(values)...));
+}
+
+/// Always.
+template <class... T>
+void error(fmt::format_string<T...> format, T&&... values) {
+    write("ERROR", fmt::format(format, std::forward<T>(values)...));
+}
+
+/// With --verbose, a line per request, as Tornado's users know it:
+/// `200 GET /say/hello?name=alice (127.0.0.1) 1005.81ms`. One object per connection; the time runs from begins() to ended().
+class Requests {
+   public:
+    explicit Requests(std::string peer) : peer_(std::move(peer)) {}
+    void begins(std::string_view request);
+    void ended(int status);
+
+   private:
+    std::string peer_;
+    std::string request_;
+    std::chrono::steady_clock::time_point began_;
+};
+
+}  // namespace logging

@@ -1,0 +1,197 @@
+#include "tasks.hpp"
+
+#include <fmt/format.h>
+#include <sqlite3.h>
+#include <uuid/uuid.h>
+
+#include <cerrno>
+#include <utility>
+
+namespace {
+
+constexpr int busy_timeout_ms = 1000;
+
+// In WAL mode, synchronous=NORMAL loses nothing that was acknowledged when a process dies; a power cut may cost the last
+// writes, never the file's integrity (sqlite.org/pragma.html#pragma_synchronous).
+constexpr auto set_up =
+    "PRAGMA journal_mode = WAL;"
+    "PRAGMA synchronous = NORMAL;"
+    "CREATE TABLE IF NOT EXISTS tasks ("
+    " position INTEGER PRIMARY KEY,"
+    " id TEXT NOT NULL UNIQUE,"
+    " title TEXT NOT NULL,"
+    " description TEXT NOT NULL,"
+    " done INTEGER NOT NULL)";
+
+[[noreturn]] void fail(sqlite3* db) {
+    const int code = sqlite3_errcode(db);
+    const bool disk_full = code == SQLITE_FULL || (code == SQLITE_IOERR && sqlite3_system_errno(db) == ENOSPC);
+    throw TasksError(disk_full ? TasksError::Kind::full : TasksError::Kind::unavailable, sqlite3_errmsg(db));
+}
+
+std::string new_id() {
+    uuid_t uuid;
+    char text[UUID_STR_LEN];
+    uuid_generate_random(uuid);
+    uuid_unparse_lower(uuid, text);
+    return text;
+}
+
+std::string lower_case(std::string_view id) {
+    std::string lower(id);
+    for (char& c : lower)
+        if (c >= 'A' && c <= 'F') c = static_cast<char>(c - 'A' + 'a');
+    return lower;
+}
+
+}  // namespace
+
+/// One execution of a prepared statement: binds, steps, and leaves it ready for the next.
+class Tasks::Statement {
+   public:
+    Statement(sqlite3* db, sqlite3_stmt*& prepared, const char* sql) : db_(db) {
+        if (!prepared && sqlite3_prepare_v3(db, sql, -1, SQLITE_PREPARE_PERSISTENT, &prepared, nullptr) != SQLITE_OK)
+            fail(db);
+        statement_ = prepared;
+    }
+    ~Statement() {
+        sqlite3_reset(statement_);
+        sqlite3_clear_bindings(statement_);
+    }
+    Statement(const Statement&) = delete;
+    Statement& operator=(const Statement&) = delete;
+
+    /// The text must outlive the statement's execution.
+    Statement& bind(int index, std::string_view text) {
+        check(sqlite3_bind_text(statement_, index, text.data() ? text.data() : "", static_cast<int>(text.size()),
+                                SQLITE_STATIC));
+        return *this;
+    }
+    Statement& bind(int index, bool value) {
+        check(sqlite3_bind_int(statement_, index, value ? 1 : 0));
+        return *this;
+    }
+    template <class T>
+    Statement& bind(int index, const std::optional<T>& value) {
+        return value ? bind(index, *value) : *this;  // not bound is NULL
+    }
+
+    /// Whether there is a row, which columns() then reads.
+    bool step() {
+        const int result = sqlite3_step(statement_);
+        if (result != SQLITE_ROW && result != SQLITE_DONE) fail(db_);
+        return result == SQLITE_ROW;
+    }
+    /// The one row that a change by id returns, carried through to its commit.
+    std::optional<Task> one() {
+        std::optional<Task> task;
+        while (step()) task = columns();
+        return task;
+    }
+    [[nodiscard]] Task columns() const { return {text(0), text(1), text(2), sqlite3_column_int(statement_, 3) != 0}; }
+
+   private:
+    void check(int result) {
+        if (result != SQLITE_OK) fail(db_);
+    }
+    [[nodiscard]] std::string text(int column) const {
+        const void* bytes = sqlite3_column_blob(statement_, column);  // not _text: it may hold NUL
+        const auto size = static_cast<std::size_t>(sqlite3_column_bytes(statement_, column));
+        return bytes ? std::string(static_cast<const char*>(bytes), size) : std::string();
+    }
+
+    sqlite3* db_;
+    sqlite3_stmt* statement_ = nullptr;
+};
+
+Tasks::Tasks(std::string path) : path_(std::move(path)) {}
+
+Tasks::~Tasks() { close(); }
+
+void Tasks::close() noexcept {
+    for (sqlite3_stmt** statement : {&list_, &named_, &find_, &add_, &change_, &remove_})
+        sqlite3_finalize(std::exchange(*statement, nullptr));
+    sqlite3_close(std::exchange(db_, nullptr));
+}
+
+void Tasks::open() {
+    if (db_) return;
+    // memdb keeps one database per name and process, for as many connections as open it; :memory: is one for each.
+    const bool memory = path_ == ":memory:";
+    // NOMUTEX: whoever shares this object locks it (see the header), so that SQLite need not.
+    const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | (memory ? SQLITE_OPEN_URI : 0);
+    sqlite3* db = nullptr;
+    int result = sqlite3_open_v2(memory ? "file:/tasks?vfs=memdb" : path_.c_str(), &db, flags, nullptr);
+    if (result == SQLITE_OK) {
+        sqlite3_busy_timeout(db, busy_timeout_ms);
+        // The change to WAL does not wait for others who make it at the same moment: the busy handler is not asked.
+        for (int tries = 0; tries < 100; ++tries) {
+            result = sqlite3_exec(db, set_up, nullptr, nullptr, nullptr);
+            if (result != SQLITE_BUSY) break;
+            sqlite3_sleep(10);
+        }
+    }
+    if (result != SQLITE_OK) {
+        const std::string why = db ? sqlite3_errmsg(db) : sqlite3_errstr(result);
+        sqlite3_close(db);
+        throw TasksError(TasksError::Kind::unavailable, why);
+    }
+    db_ = db;
+}
+
+std::vector<Task> Tasks::list() {
+    open();
+    Statement statement(db_, list_, "SELECT id, title, description, done FROM tasks ORDER BY position");
+    std::vector<Task> tasks;
+    while (statement.step()) tasks.push_back(statement.columns());
+    return tasks;
+}
+
+std::vector<Task> Tasks::named(std::string_view beginning) {
+    open();
+    const std::string first = lower_case(beginning);
+    const std::string beyond = first + "g";  // an id has nothing above f
+    Statement statement(db_, named_, "SELECT id, title, description, done FROM tasks WHERE id >= ?1 AND id < ?2 LIMIT 2");
+    statement.bind(1, first).bind(2, beyond);
+    std::vector<Task> tasks;
+    while (statement.step()) tasks.push_back(statement.columns());
+    return tasks;
+}
+
+std::optional<Task> Tasks::find(std::string_view id) {
+    open();
+    const std::string key = lower_case(id);
+    Statement statement(db_, find_, "SELECT id, title, description, done FROM tasks WHERE id = ?1");
+    return statement.bind(1, key).one();
+}
+
+Task Tasks::add(const Task& task) {
+    open();
+    const std::string id = new_id();
+    // One statement, so that two writers can't both add the thousandth.
+    static const std::string sql = fmt::format(
+        "INSERT INTO tasks (id, title, description, done) SELECT ?1, ?2, ?3, ?4"
+        " WHERE (SELECT count(*) FROM tasks) < {} RETURNING id, title, description, done",
+        task_limit);
+    Statement statement(db_, add_, sql.c_str());
+    auto added = statement.bind(1, id).bind(2, task.title).bind(3, task.description).bind(4, task.done).one();
+    if (!added)
+        throw TasksError(TasksError::Kind::full, fmt::format("there are {} tasks already, delete one first", task_limit));
+    return *added;
+}
+
+std::optional<Task> Tasks::change(std::string_view id, const Change& change) {
+    open();
+    const std::string key = lower_case(id);
+    Statement statement(db_, change_,
+                        "UPDATE tasks SET title = coalesce(?2, title), description = coalesce(?3, description),"
+                        " done = coalesce(?4, done) WHERE id = ?1 RETURNING id, title, description, done");
+    return statement.bind(1, key).bind(2, change.title).bind(3, change.description).bind(4, change.done).one();
+}
+
+std::optional<Task> Tasks::remove(std::string_view id) {
+    open();
+    const std::string key = lower_case(id);
+    Statement statement(db_, remove_, "DELETE FROM tasks WHERE id = ?1 RETURNING id, title, description, done");
+    return statement.bind(1, key).one();
+}
