@@ -1,0 +1,148 @@
+# One fib and ToDo server, six times. `make help` lists what there is to type.
+
+STAGES := stage1_sync stage2_fork stage3_threads stage4_nonblocking stage5_epoll stage6_coroutines
+VARIANT ?= release
+BUILD := build/$(VARIANT)
+
+# As many at once as there are processors, unless -j says otherwise.
+ifeq ($(filter -j%,$(MAKEFLAGS)),)
+  MAKEFLAGS += -j$(shell nproc)
+endif
+
+# --- how it is compiled ------------------------------------------------------------------------------------------------
+
+ifeq ($(VARIANT),release)
+  OPTIMISE := -O2 -D_FORTIFY_SOURCE=2
+else ifeq ($(VARIANT),debug)
+  OPTIMISE := -O0
+else ifeq ($(VARIANT),asan)
+  OPTIMISE := -O1 -fno-omit-frame-pointer
+  SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all
+else ifeq ($(VARIANT),tsan)
+  OPTIMISE := -O1 -fno-omit-frame-pointer
+  SANITIZE := -fsanitize=thread
+else
+  $(error VARIANT=$(VARIANT) is none of release, debug, asan, tsan)
+endif
+
+WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wold-style-cast -Wnon-virtual-dtor -Wno-missing-field-initializers
+HARDEN := -fstack-protector-strong -fPIE
+CPPFLAGS += -Icommon -MMD -MP
+CXXFLAGS := -std=c++20 -g -pthread $(WARNINGS) $(HARDEN) $(OPTIMISE) $(SANITIZE)
+LDFLAGS += -pthread -pie -Wl,-z,relro,-z,now $(SANITIZE)
+# Not asked before they are needed: `make deps` may have to install pkg-config first.
+PACKAGES := fmt sqlite3 uuid
+LDLIBS = $(shell pkg-config --libs $(PACKAGES)) $(LLHTTP_LIBS)
+
+# llhttp: a library where the system has it; Debian 12 ships its C sources alone, which `make deps` unpacks.
+LLHTTP := $(patsubst %,$(BUILD)/llhttp/%.o,llhttp api http)
+LLHTTP_SOURCES = $(firstword $(wildcard /usr/share/llhttp /usr/local/share/llhttp))
+LLHTTP_INCLUDE = $(if $(LLHTTP_SOURCES),-isystem $(LLHTTP_SOURCES:/llhttp=/include/llhttp))
+LLHTTP_LIBS = $(if $(LLHTTP_SOURCES),,$(shell pkg-config --libs libllhttp))
+
+# --- what it is made of --------------------------------------------------------------------------------------------------
+
+COMMON := $(patsubst %.cpp,$(BUILD)/%.o,$(wildcard common/*.cpp)) $(LLHTTP)
+UNIT := $(patsubst %.cpp,$(BUILD)/%.o,$(wildcard tests/unit/*.cpp))
+SOURCES := $(wildcard common/*.cpp stage*/*.cpp tests/unit/*.cpp)
+HEADERS := $(wildcard common/*.hpp stage*/*.hpp tests/unit/*.hpp)
+# The programs to be used stand in their stages' directories; those of the other variants in build/.
+PLACE := $(if $(filter release,$(VARIANT)),,$(BUILD)/)
+objects = $(patsubst %.cpp,$(BUILD)/%.o,$(filter-out %/naive.cpp,$(wildcard $1/*.cpp)))
+PROGRAMS := $(foreach stage,$(STAGES),$(PLACE)$(stage)/$(stage))
+
+.PHONY: all help clean test unit naive lint format deps deps-all diff $(STAGES)
+.DELETE_ON_ERROR:
+all: $(PROGRAMS)
+
+define stage_rules
+$(PLACE)$1/$1: $(call objects,$1) $(COMMON)
+	@mkdir -p $$(@D)
+	$$(CXX) $$(LDFLAGS) $$^ $$(LDLIBS) -o $$@
+
+.PHONY: $2 $(2:stage%=run%)
+$1 $2: $(PLACE)$1/$1
+	@$$(if $$(INSIDE),:,echo 'cd $1 && ./$1   (or: make $(2:stage%=run%))')
+
+$(2:stage%=run%): $(PLACE)$1/$1
+	@exec ./$$< $$(ARGS)
+endef
+$(foreach stage,$(STAGES),$(eval $(call stage_rules,$(stage),$(firstword $(subst _, ,$(stage))))))
+
+# Before deps has run there is nothing to compile with.
+ifneq ($(filter deps deps-all,$(MAKECMDGOALS)),)
+$(COMMON) $(UNIT) $(foreach stage,$(STAGES),$(call objects,$(stage))): | $(filter deps deps-all,$(MAKECMDGOALS))
+endif
+
+$(BUILD)/%.o: %.cpp Makefile
+	@mkdir -p $(@D)
+	$(CXX) $(CPPFLAGS) $(LLHTTP_INCLUDE) $(CXXFLAGS) -c $< -o $@
+
+# The workload is the same in every variant: a sanitizer would slow it down tenfold, and has nothing to find in it.
+$(BUILD)/common/fib.o: CXXFLAGS := -std=c++20 -O2 -g $(WARNINGS) $(HARDEN)
+
+# Strict: loose parsing takes what other servers would read differently. Where the system has the library, there is nothing
+# to compile, and the object is empty.
+$(LLHTTP): $(BUILD)/llhttp/%.o: Makefile
+	@mkdir -p $(@D)
+	@$(if $(LLHTTP_SOURCES)$(LLHTTP_LIBS),,echo 'llhttp is missing: make deps installs it' >&2; exit 1)
+	$(CC) $(LLHTTP_INCLUDE) -DLLHTTP_STRICT_MODE=1 -O2 -g -fPIE -c -o $@ -x c $(if $(LLHTTP_SOURCES),$(LLHTTP_SOURCES)/$*.c,/dev/null)
+
+$(BUILD)/unit_tests: $(UNIT) $(COMMON)
+	$(CXX) $(LDFLAGS) $^ $(LDLIBS) -lgtest -lgtest_main -o $@
+
+-include $(wildcard $(BUILD)/*/*.d $(BUILD)/tests/unit/*.d)
+
+# --- what there is to type -------------------------------------------------------------------------------------------------
+
+help:
+	@echo 'make                     builds all six servers'
+	@echo 'make stage3              builds one'
+	@echo "make run3                builds and starts it; options: make run3 ARGS='--port 8080'"
+	@echo 'make deps                installs what building and testing need, from the packages of the system'
+	@echo 'make deps-all            ... and what the linters need'
+	@echo 'make test                builds what is missing and runs the tests; ends with: N passed, N failed'
+	@echo "make test SERVER='python3 theirs.py {port}'"
+	@echo '                         which parts of the protocols does a server of your own keep?'
+	@echo 'make diff FROM=1 TO=3    what changes in the code from one stage to another'
+	@echo "make naive               the talk's server, flaws and all: stage1_sync/naive"
+	@echo 'make lint, make format   checks the style, or restores it'
+	@echo 'make clean               removes what was built'
+	@echo 'VARIANT=release|debug|asan|tsan goes with all of them; other variants than release stand in build/'
+
+test: $(if $(SERVER),,$(PROGRAMS) $(BUILD)/unit_tests)
+	@python3 tests/run.py $(if $(SERVER),--server '$(SERVER)',--variant $(VARIANT) --unit $(BUILD)/unit_tests) $(TESTS)
+
+naive: stage1_sync/naive
+stage1_sync/naive: stage1_sync/naive.cpp
+	$(CXX) -std=c++20 -O2 -Wall -Wextra $< -o $@
+
+diff:
+	@test -n '$(FROM)' -a -n '$(TO)' || { echo 'usage: make diff FROM=1 TO=3' >&2; exit 2; }
+	@ls -d stage$(FROM)_* stage$(TO)_* >/dev/null
+	@diff -uN -x Makefile -x '*.md' -x naive.cpp -x 'stage?_*' -x naive $(wildcard stage$(FROM)_*) $(wildcard stage$(TO)_*) || true
+
+clean:
+	rm -rf build stage1_sync/naive $(foreach stage,$(STAGES),$(stage)/$(stage))
+
+# What each is for is in the README. A system that has no apt-get is told the list.
+BUILD_DEPS := g++ make pkg-config libfmt-dev libsqlite3-dev uuid-dev nlohmann-json3-dev libcli11-dev llhttp
+TEST_DEPS := libgtest-dev python3 netcat-openbsd curl procps git diffutils
+LINT_DEPS := clang-tidy clang-format shellcheck
+
+deps:
+	@.ci/deps $(BUILD_DEPS) $(TEST_DEPS)
+deps-all:
+	@.ci/deps $(BUILD_DEPS) $(TEST_DEPS) $(LINT_DEPS)
+
+lint: $(SOURCES:%=build/lint/%.ok)
+	clang-format --dry-run --Werror $(SOURCES) $(HEADERS)
+	shellcheck .ci/run .ci/deps
+
+build/lint/%.ok: % $(HEADERS) .clang-tidy
+	@mkdir -p $(@D)
+	clang-tidy --quiet --warnings-as-errors='*' $< -- -std=c++20 -Icommon $(LLHTTP_INCLUDE)
+	@touch $@
+
+format:
+	clang-format -i $(SOURCES) $(HEADERS)
