@@ -1,0 +1,98 @@
+#include "fork_per_client.hpp"
+
+#include <poll.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <set>
+#include <thread>
+
+#include "limits.hpp"
+#include "log.hpp"
+#include "serve.hpp"
+#include "tasks.hpp"
+
+namespace {
+
+using Children = std::set<pid_t>;
+
+/// What a child does: all of stage 1's conversation, in a process of its own. Its tasks and its count are its own, too: the
+/// tasks meet the others' in the database's file, the count nowhere.
+int serve_in_child(Client client, const Service& service) {
+    Tasks tasks(service.options.db);
+    std::uint64_t answered = 0;
+    serve(client, service, [&](Work work) {
+        Reply reply = wait_or_compute(std::move(work), [&](Store& store) { return store.run(tasks, answered); });
+        if (reply.counted) ++answered;
+        return reply;
+    });
+    return 0;
+}
+
+/// A child that has ended stays in the process table (a zombie) until its parent asks how. WNOHANG: do not wait for the
+/// others. One SIGCHLD may stand for several children, so we ask until there are no more (waitpid(2)).
+void reap(Children& children) {
+    for (pid_t pid; (pid = waitpid(-1, nullptr, WNOHANG)) > 0;) children.erase(pid);
+}
+
+/// The parent's end: children take its word alone, so it passes the signal on and waits for them; for ten seconds, or until
+/// it is asked again.
+void stop_children(Children& children, const sigset_t& signals) {
+    for (const pid_t child : children) kill(child, SIGTERM);
+    for (reap(children); !children.empty(); reap(children)) {
+        if (sigwaitinfo(&signals, nullptr) == SIGCHLD) continue;
+        for (const pid_t child : children) kill(child, SIGKILL);
+        while (wait(nullptr) > 0) {
+        }
+        stop::cut_off();
+    }
+}
+
+}  // namespace
+
+int fork_per_client(const Service& service, int listener) {
+    const pid_t parent = getpid();
+    if (service.options.db == ":memory:")
+        logging::info("With :memory: each child, and so each client, has tasks of its own");
+
+    // Signals come while we wait for clients and at no other time, so that none slips in between the look at the children
+    // and the wait (the reason for ppoll(2)). A signal without a handler would not wake us.
+    std::signal(SIGCHLD, [](int) {});
+    sigset_t signals;
+    sigset_t usual;
+    sigemptyset(&signals);
+    for (const int signal : {SIGCHLD, SIGINT, SIGTERM, SIGHUP, SIGALRM}) sigaddset(&signals, signal);
+    sigprocmask(SIG_BLOCK, &signals, &usual);
+
+    Children children;
+    for (;;) {
+        pollfd client{.fd = listener, .events = POLLIN, .revents = 0};
+        ppoll(&client, 1, nullptr, &usual);
+        reap(children);
+        Arrival arrival = accept_client(listener, Mode::blocking);
+        if (arrival.outcome == Accepted::stopped) break;
+        if (arrival.outcome == Accepted::shortage) std::this_thread::sleep_for(shortage_pause);
+        if (arrival.outcome != Accepted::client) continue;
+        if (children.size() >= static_cast<std::size_t>(service.options.max_clients)) {
+            refuse(std::move(arrival.fd));
+            continue;
+        }
+        const pid_t child = fork();
+        if (child == 0) {
+            // The child holds copies of the parent's descriptors: it must not keep the port open when the parent has gone.
+            close(listener);
+            stop::in_child(parent);
+            std::signal(SIGCHLD, SIG_DFL);
+            sigprocmask(SIG_SETMASK, &usual, nullptr);
+            return serve_in_child(Client(std::move(arrival.fd), std::move(arrival.peer)), service);
+        }
+        if (child > 0)
+            children.insert(child);
+        else
+            refuse(std::move(arrival.fd));
+        // Here the parent's copy of the client's descriptor is closed: the child's alone keeps the connection.
+    }
+    stop_children(children, signals);
+    return 0;
+}
