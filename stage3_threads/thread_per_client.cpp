@@ -1,0 +1,116 @@
+#include "thread_per_client.hpp"
+
+#include <condition_variable>
+#include <list>
+#include <mutex>
+#include <system_error>
+#include <thread>
+
+#include "serve.hpp"
+#include "tasks.hpp"
+
+namespace {
+
+/// What all threads touch, so each touch needs the lock: without it two of them would read the same count, add one, and
+/// write the same sum. One lock for both, as neither is held for long: waiting and computing happen outside of it.
+struct Shared {
+    explicit Shared(const std::string& db) : tasks(db) {}
+
+    std::mutex mutex;
+    Tasks tasks;
+    std::uint64_t answered = 0;
+};
+
+Reply carry_out(Work work, Shared& shared) {
+    Reply reply = wait_or_compute(std::move(work), [&](Store& store) {
+        const std::lock_guard lock(shared.mutex);
+        return store.run(shared.tasks, shared.answered);
+    });
+    const std::lock_guard lock(shared.mutex);
+    if (reply.counted) ++shared.answered;
+    return reply;
+}
+
+/// The threads that run, each with its client. A thread must be joined, or its stack is never given back; the one that
+/// leaves joins the one that left before it, so that there is one at most to be joined at any time.
+class Crowd {
+   public:
+    template <class Serve>
+    void add(Client client, Serve serve) {
+        // Held while the thread starts: it can't leave before it has its place.
+        const std::lock_guard lock(mutex_);
+        const auto place = members_.emplace(members_.end(), std::move(client));
+        try {
+            place->thread = std::thread([this, place, serve] {
+                serve(place->client);
+                leave(place);
+            });
+        } catch (const std::system_error&) {  // no more threads (pthread_create(3))
+            refuse(std::move(place->client.fd));
+            members_.erase(place);
+        }
+    }
+
+    [[nodiscard]] std::size_t size() {
+        const std::lock_guard lock(mutex_);
+        return members_.size();
+    }
+
+    /// Waits until every thread has ended.
+    void wait() {
+        std::unique_lock lock(mutex_);
+        empty_.wait(lock, [this] { return members_.empty(); });
+        if (left_.joinable()) left_.join();  // it needs the lock no more
+    }
+
+   private:
+    struct Member {
+        explicit Member(Client arrived) : client(std::move(arrived)) {}
+        Client client;
+        std::thread thread;
+    };
+
+    void leave(std::list<Member>::iterator place) {
+        std::thread before;
+        {
+            const std::lock_guard lock(mutex_);
+            before = std::exchange(left_, std::move(place->thread));
+            members_.erase(place);  // closes the connection
+            if (members_.empty()) empty_.notify_one();
+        }
+        if (before.joinable()) before.join();
+    }
+
+    std::mutex mutex_;
+    std::condition_variable empty_;
+    std::list<Member> members_;
+    std::thread left_;
+};
+
+/// Most of a thread's cost is its stack: 8 MiB of addresses by default, of which it gets pages as it touches them. A
+/// conversation needs a few of those, so a quarter of a MiB is plenty, and thousands fit anywhere.
+void choose_stack_size() {
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, 262'144);
+    pthread_setattr_default_np(&attributes);
+    pthread_attr_destroy(&attributes);
+}
+
+}  // namespace
+
+void thread_per_client(const Service& service, const Fd& listener) {
+    choose_stack_size();
+    Shared shared(service.options.db);
+    Crowd crowd;
+    while (auto client = next_client(listener)) {
+        if (crowd.size() >= static_cast<std::size_t>(service.options.max_clients)) {
+            refuse(std::move(client->fd));
+            continue;
+        }
+        crowd.add(std::move(*client), [&](const Client& mine) {
+            serve(mine, service, [&](Work work) { return carry_out(std::move(work), shared); });
+        });
+    }
+    crowd.wait();
+}

@@ -1,0 +1,8 @@
+/// A thread for each client.
+#pragma once
+
+#include "fd.hpp"
+#include "service.hpp"
+
+/// Serves until the server stops and every thread has ended. Throws std::system_error.
+void thread_per_client(const Service& service, const Fd& listener);
