@@ -1,0 +1,180 @@
+#include "epoll_loop.hpp"
+
+#include <sys/epoll.h>
+
+#include <array>
+#include <cerrno>
+#include <system_error>
+
+#include "fib.hpp"
+
+namespace {
+
+constexpr std::uint64_t listener_id = 0;
+constexpr int arrivals_at_once = 64;
+
+}  // namespace
+
+EpollLoop::EpollLoop(const Service& service, int listener)
+    : service_(service),
+      listener_(listener),
+      tasks_(service.options.db),
+      epoll_(epoll_create1(EPOLL_CLOEXEC)),
+      accept_again_(deadlines_.add(TimePoint::max(), listener_id)),
+      next_id_(listener_id + 1) {
+    if (!epoll_) throw std::system_error(errno, std::generic_category(), "epoll_create1");
+    control(EPOLL_CTL_ADD, listener_, listener_id, EPOLLIN);
+}
+
+EpollLoop::Conversation::Conversation(Arrival arrival, const Service& service, TimePoint now)
+    : client(std::move(arrival.fd), arrival.peer),
+      session(service, arrival.peer),
+      allowance(service.options.idle_timeout, now),
+      interest(EPOLLIN) {}
+
+void EpollLoop::run() {
+    std::array<epoll_event, 256> events;
+    while (!stopped_ || !conversations_.empty()) {
+        const int timeout = again_.empty() ? deadlines_.timeout(Clock::now()) : 0;
+        const int ready = epoll_wait(epoll_.get(), events.data(), events.size(), timeout);
+        if (ready < 0 && errno != EINTR) throw std::system_error(errno, std::generic_category(), "epoll_wait");
+        now_ = Clock::now();
+        const auto unfinished = std::exchange(again_, {});
+        for (int i = 0; i < ready; ++i) {
+            const epoll_event& event = events[static_cast<std::size_t>(i)];
+            event.data.u64 == listener_id ? accept_some() : handle(event.data.u64, event.events);
+        }
+        for (const Id id : unfinished) handle(id, 0);
+        while (const auto id = deadlines_.due(now_)) wake(*id);
+    }
+}
+
+void EpollLoop::handle(Id id, std::uint32_t events) {
+    const auto found = conversations_.find(id);
+    if (found == conversations_.end()) return;  // closed earlier in this round
+    Conversation& c = found->second;
+    if (!c.asleep) return drive(id, c);
+    // While its request waits, epoll was asked for nothing, and reports only what it always does: the client has reset the
+    // connection. Left alone it would report so without end.
+    if ((events & (EPOLLERR | EPOLLHUP)) != 0) close(id);
+}
+
+/// A client's turn: as far as it goes without waiting.
+void EpollLoop::drive(Id id, Conversation& c) {
+    for (bool has_read = false;;) {
+        switch (c.session.next()) {
+            case Next::read:
+                // Once a turn is enough: if there is more, epoll tells again (level-triggered), after the others' turns.
+                if (std::exchange(has_read, true) || !recv_into(c.client.fd.get(), c.session)) return rest(id, c, EPOLLIN);
+                break;
+            case Next::write:
+                if (!send_from(c.client.fd.get(), c.session)) return rest(id, c, EPOLLOUT);
+                c.allowance.renew(now_);
+                break;
+            case Next::work:
+                if (carry_out(c, c.session.work())) break;
+                if (c.asleep) return watch(id, c, 0);
+                return again_.push_back(id);
+            case Next::close: return close(id);
+        }
+    }
+}
+
+/// Until the socket can go on, or the client was waited for long enough.
+void EpollLoop::rest(Id id, Conversation& c, std::uint32_t events) {
+    const TimePoint ends = c.allowance.ends(c.session, now_);
+    if (now_ >= ends) {
+        c.session.time_out();
+        return again_.push_back(id);
+    }
+    // The entry may lie before the time that counts: requests have moved that on. When it is due, it is moved as well, which
+    // is cheaper than to do so at each request.
+    if (ends < c.deadline->first || c.deadline->first <= now_) c.deadline = deadlines_.move(c.deadline, ends);
+    watch(id, c, events);
+}
+
+/// False when the client's turn ends with it, for the others wait theirs.
+bool EpollLoop::carry_out(Conversation& c, Work work) {
+    return std::visit(Overloaded{
+                          [&](Reply& known) {
+                              answer(c, known);
+                              return true;
+                          },
+                          [&](Wait& wait) {
+                              // Nobody waits here: the answer is put aside until its time has come.
+                              c.asleep = std::make_unique<Reply>(std::move(wait.reply));
+                              c.deadline = deadlines_.move(c.deadline, now_ + wait.duration);
+                              return false;
+                          },
+                          [&](Compute& compute) {
+                              // Everybody waits here: there is one thread, and it computes.
+                              answer(c, compute.say(compute.n, fib(compute.n)));
+                              return false;
+                          },
+                          [&](Store& store) {
+                              answer(c, store.run(tasks_, answered_));
+                              return false;
+                          },
+                      },
+                      work);
+}
+
+void EpollLoop::answer(Conversation& c, const Reply& reply) {
+    if (reply.counted) ++answered_;
+    c.session.reply(reply);
+    c.allowance.renew(now_);
+}
+
+/// A deadline is due: a sleeper's reply, or a client who may have been waited for long enough.
+void EpollLoop::wake(Id id) {
+    if (id == listener_id) {
+        accept_again_ = deadlines_.move(accept_again_, TimePoint::max());
+        return control(EPOLL_CTL_MOD, listener_, listener_id, EPOLLIN);
+    }
+    Conversation& c = conversations_.find(id)->second;
+    // It stays in the queue, out of the way; rest() gives it its next time.
+    c.deadline = deadlines_.move(c.deadline, TimePoint::max());
+    if (c.asleep) answer(c, *std::exchange(c.asleep, nullptr));
+    drive(id, c);
+}
+
+void EpollLoop::accept_some() {
+    for (int i = 0; i < arrivals_at_once; ++i) {
+        Arrival arrival = accept_client(listener_, Mode::nonblocking);
+        switch (arrival.outcome) {
+            case Accepted::client: welcome(std::move(arrival)); break;
+            case Accepted::nobody: return;  // EAGAIN: no more for now
+            case Accepted::shortage:
+                // The client stays in the queue, and level-triggered epoll would report it without end.
+                accept_again_ = deadlines_.move(accept_again_, now_ + shortage_pause);
+                return control(EPOLL_CTL_MOD, listener_, listener_id, 0);
+            case Accepted::stopped: stopped_ = true; return control(EPOLL_CTL_DEL, listener_, listener_id, 0);
+        }
+    }
+}
+
+void EpollLoop::welcome(Arrival arrival) {
+    if (conversations_.size() >= static_cast<std::size_t>(service_.options.max_clients))
+        return refuse(std::move(arrival.fd));
+    const Id id = next_id_++;
+    Conversation& c = conversations_.try_emplace(id, std::move(arrival), service_, now_).first->second;
+    c.deadline = deadlines_.add(c.allowance.ends(c.session, now_), id);
+    control(EPOLL_CTL_ADD, c.client.fd.get(), id, c.interest);
+}
+
+/// Asks epoll for these events; no call where it was asked for them before.
+void EpollLoop::watch(Id id, Conversation& c, std::uint32_t events) {
+    if (std::exchange(c.interest, events) != events) control(EPOLL_CTL_MOD, c.client.fd.get(), id, events);
+}
+
+void EpollLoop::control(int operation, int fd, Id id, std::uint32_t events) {
+    epoll_event event{.events = events, .data = {.u64 = id}};
+    if (epoll_ctl(epoll_.get(), operation, fd, &event) != 0)
+        throw std::system_error(errno, std::generic_category(), "epoll_ctl");
+}
+
+void EpollLoop::close(Id id) {
+    const auto found = conversations_.find(id);
+    deadlines_.remove(found->second.deadline);
+    conversations_.erase(found);  // epoll forgets a descriptor that is closed, if no other process has it (epoll(7))
+}

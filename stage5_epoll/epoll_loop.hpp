@@ -1,0 +1,60 @@
+/// One thread that rests in epoll_wait(2) until something happens.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <unordered_map>
+#include <vector>
+
+#include "deadlines.hpp"
+#include "session.hpp"
+#include "sockets.hpp"
+#include "tasks.hpp"
+
+class EpollLoop {
+   public:
+    /// The listener is non-blocking. Throws std::system_error.
+    EpollLoop(const Service& service, int listener);
+
+    /// Serves until the server stops and every client is gone. Throws std::system_error.
+    void run();
+
+   private:
+    /// What an event is about. Never used again, unlike a descriptor: a late event can't reach a newcomer.
+    using Id = std::uint64_t;
+
+    struct Conversation {
+        Conversation(Arrival arrival, const Service& service, TimePoint now);
+        Client client;
+        Session session;
+        Allowance allowance;
+        std::unique_ptr<Reply> asleep;  // the answer to a request that waits
+        std::uint32_t interest;         // what epoll was asked to report
+        Deadlines<Id>::Entry deadline;  // when it wakes, or may have been waited for long enough
+    };
+
+    void handle(Id id, std::uint32_t events);
+    void wake(Id id);
+    void accept_some();
+    void welcome(Arrival arrival);
+    void drive(Id id, Conversation& c);
+    void rest(Id id, Conversation& c, std::uint32_t events);
+    bool carry_out(Conversation& c, Work work);
+    void answer(Conversation& c, const Reply& reply);
+    void watch(Id id, Conversation& c, std::uint32_t events);
+    void control(int operation, int fd, Id id, std::uint32_t events);
+    void close(Id id);
+
+    const Service& service_;
+    const int listener_;
+    Tasks tasks_;
+    std::uint64_t answered_ = 0;  // one thread: no lock
+    Fd epoll_;
+    std::unordered_map<Id, Conversation> conversations_;
+    Deadlines<Id> deadlines_;
+    Deadlines<Id>::Entry accept_again_;  // the listener's
+    std::vector<Id> again_;              // whose turn ended although there was more to do
+    Id next_id_;
+    TimePoint now_;  // of this round
+    bool stopped_ = false;
+};
