@@ -1,0 +1,100 @@
+#include "server.hpp"
+
+#include "fib.hpp"
+
+namespace {
+constexpr int arrivals_in_a_row = 64;
+}
+
+Server::Server(const Service& service, int listener, int threads)
+    : service_(service),
+      listener_(listener),
+      tasks_(service.options.db),
+      written_tasks_(service.options.db),
+      pool_(loop_, threads) {}
+
+void Server::run() {
+    tasks_.open();  // also keeps :memory:, which goes with the last who has it open
+    loop_.spawn(accept_clients());
+    loop_.run();
+}
+
+Co<void> Server::accept_clients() {
+    Socket socket(loop_, listener_);
+    for (int arrivals = 1;; ++arrivals) {
+        // However many arrive, those who are here already have their turns.
+        if (arrivals % arrivals_in_a_row == 0) co_await loop_.turn();
+        Arrival arrival = accept_client(listener_, Mode::nonblocking);
+        switch (arrival.outcome) {
+            case Accepted::client:
+                if (loop_.running() <= static_cast<std::size_t>(service_.options.max_clients))
+                    loop_.spawn(converse(Client(std::move(arrival.fd), std::move(arrival.peer))));
+                else
+                    refuse(std::move(arrival.fd));
+                break;
+            case Accepted::nobody: co_await socket.readable(); break;
+            case Accepted::shortage: co_await loop_.sleep(shortage_pause); break;
+            case Accepted::stopped: co_return;
+        }
+    }
+}
+
+/// Stage 1's conversation: it reads from top to bottom, and where that one blocks its thread, this one is put aside.
+Co<void> Server::converse(Client client) {
+    const int fd = client.fd.get();
+    Session session(service_, client.peer);
+    Socket socket(loop_, fd);
+    Allowance allowance(service_.options.idle_timeout, loop_.now());
+    for (;;) {
+        switch (session.next()) {
+            case Next::read:
+                if (co_await socket.readable(allowance.ends(session, loop_.now())))
+                    recv_into(fd, session);
+                else
+                    session.time_out();
+                break;
+            case Next::write:
+                if (send_from(fd, session))
+                    allowance.renew(loop_.now());
+                else if (!co_await socket.writable(allowance.ends(session, loop_.now())))
+                    session.time_out();
+                break;
+            case Next::work: {
+                const Reply reply = co_await carry_out(session.work());
+                if (reply.counted) ++answered_;
+                session.reply(reply);
+                allowance.renew(loop_.now());
+                break;
+            }
+            case Next::close: co_return;
+        }
+    }
+}
+
+Co<Reply> Server::carry_out(Work work) {
+    if (auto* known = std::get_if<Reply>(&work)) co_return std::move(*known);
+    if (auto* wait = std::get_if<Wait>(&work)) {
+        co_await loop_.sleep(wait->duration);
+        co_return std::move(wait->reply);
+    }
+    if (auto* compute = std::get_if<Compute>(&work)) {
+        std::function<Reply()> job = [=] { return compute->say(compute->n, fib(compute->n)); };
+        co_return co_await pool_.run(std::move(job));
+    }
+    const Store& store = std::get<Store>(work);
+    if (store.writes) {
+        std::function<Reply()> job = [&] { return write(store); };
+        co_return co_await pool_.run(std::move(job));
+    }
+    // Reads stay in the loop: they take less time than the way to another thread. (A checkpoint or another writer can hold
+    // one up, so "the loop never waits" is not quite true.)
+    Reply reply = store.run(tasks_, answered_);
+    co_await loop_.turn();
+    co_return reply;
+}
+
+/// In a thread of the pool. A write has no use for the count, which is the loop's.
+Reply Server::write(const Store& store) {
+    const std::lock_guard lock(mutex_);
+    return store.run(written_tasks_, 0);
+}

@@ -1,0 +1,34 @@
+/// The conversation as a coroutine.
+#pragma once
+
+#include <cstdint>
+#include <mutex>
+
+#include "loop.hpp"
+#include "pool.hpp"
+#include "sockets.hpp"
+#include "tasks.hpp"
+
+class Server {
+   public:
+    /// The listener is non-blocking. Throws std::system_error.
+    Server(const Service& service, int listener, int threads);
+
+    /// Serves until the server stops and every client is gone. Throws std::system_error.
+    void run();
+
+   private:
+    Co<void> accept_clients();
+    Co<void> converse(Client client);
+    Co<Reply> carry_out(Work work);
+    Reply write(const Store& store);
+
+    const Service& service_;
+    const int listener_;
+    Tasks tasks_;  // for reads, in the loop
+    std::uint64_t answered_ = 0;
+    std::mutex mutex_;     // for what follows, which the pool's threads share
+    Tasks written_tasks_;  // the same file, for writes
+    Loop loop_;
+    Pool pool_;  // after the loop: its threads must have ended before the frames that they write to go
+};
