@@ -1,0 +1,419 @@
+"""The programs as their users start and stop them: options, ready line, log, exit statuses, and what is stored."""
+import os
+import re
+import signal
+import socket
+import sqlite3
+import time
+from pathlib import Path
+
+from harness import check_program, children, expect, expect_each, expect_match, free_port, request, together, wait_for
+from stages import STAGES
+from suite_http import add_task, expect_error
+from suite_limits import send_until_stuck, serves_several
+from suite_lines import add, expect_lasts
+
+LOG_LINE = r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}\] \[(\d+)\] \[[A-Z]+\] .+"
+
+
+# ---- Starting -----------------------------------------------------------------------------------------------------------
+
+@check_program("start")
+def on_the_port_that_was_asked_for(program):
+    port = free_port()
+    server = program.start(port=port)
+    expect((server.host, server.port), ("127.0.0.1", port))
+    expect(server.ask("6"), "fib: 8")
+
+
+@check_program("start")
+def on_loopback_only_unless_asked(program):
+    port = program.start().port
+    with socket.socket() as other_address:
+        expect(other_address.connect_ex(("127.0.0.2", port)) != 0, True, "127.0.0.2 refuses")
+
+
+@check_program("start")
+def on_the_address_that_was_asked_for(program):
+    hosts = [("127.0.0.2", "127.0.0.2"), ("localhost", "127.0.0.1|::1"), ("0.0.0.0", "0.0.0.0")]
+    if Path("/proc/net/if_inet6").exists() and "0" * 31 + "1 " in Path("/proc/net/if_inet6").read_text():
+        hosts.append(("::1", "::1"))        # not every container has it
+    for host, address in hosts:
+        server = program.start("--host", host)
+        expect_match(server.host, f"{address}|localhost", "the address in the ready line")
+        expect(server.ask("6"), "fib: 8")
+        expect(server.stop(), 0)
+
+
+@check_program("start")
+def short_options_mean_the_same(program):
+    server = program.start("-v")
+    expect(server.http("GET", "/fib/6").status, 200)
+    expect(server.stop(), 0)
+    expect("200 GET /fib/6" in server.log(), True, "-v is --verbose")
+
+
+@check_program("start")
+def help_explains_every_option(program):
+    for option in "-h", "--help":
+        finished = program.run(option)
+        expect((finished.status, finished.stderr), (0, ""))
+        options = ["--port", "--host", "--db", "--idle-timeout", "--max-fib", "--framing", "--allow-host", "--pid-file",
+                   "--verbose", "--quiet", "--help", "--version", "-p", "-v", "-q", "-h"]
+        expect([name for name in options if name not in finished.stdout], [], "options that help does not explain")
+        expect("--max-clients" in finished.stdout, program.stage.has_max_clients, "help explains --max-clients")
+
+
+@check_program("start")
+def version_is_one_line(program):
+    finished = program.run("--version")
+    expect((finished.status, finished.stderr), (0, ""))
+    expect_match(finished.stdout, r"[^\n]*\d[^\n]*\n")
+
+
+@check_program("start")
+def a_wrong_command_line_is_status_2(program):
+    rows = [(["--port", "65536"], "65535"), (["--port", "-1"], "65535"), (["--port", "x"], ""), (["-p", "70000"], "65535"),
+            (["--port"], ""), (["--max-fib", "0"], "90"), (["--max-fib", "91"], "90"), (["--max-fib", "x"], ""),
+            (["--idle-timeout", "-1"], "0"), (["--idle-timeout", "x"], ""), (["--idle-timeout", "nan"], ""),
+            (["--framing", "chunk"], "recv"), (["--db"], ""), (["--nonsense"], ""), (["--port=0", "nonsense"], "nonsense")]
+    rows.append((["--max-clients", "0"], "") if program.stage.has_max_clients else (["--max-clients", "5"], ""))
+
+    def row(options, word):
+        finished = program.run(*options)
+        expect((finished.status, finished.stdout), (2, ""), "status and standard output")
+        name = {"-p": "--port", "--port=0": ""}.get(options[0], options[0])
+        expect([part for part in (name, word) if part not in finished.stderr], [], f"what {finished.stderr!r} does not name")
+
+    expect_each(rows, row)
+
+
+def expect_cannot_start(program, options, reason):
+    """One line on standard error that says why, nothing else, and status 1."""
+    finished = program.run(*options)
+    expect((finished.status, finished.stdout), (1, ""), "status and standard output")
+    expect_match(finished.stderr, rf"{program.stage.name}: {reason}\n")
+
+
+@check_program("start", row=True)
+def a_port_in_use_is_status_1(program):
+    port = program.start().port
+    expect_cannot_start(program, ["--port", str(port), "--db", ":memory:"],
+                        rf"cannot listen on 127\.0\.0\.1:{port}: Address already in use")
+
+
+@check_program("start")
+def an_address_that_is_not_ours_is_status_1(program):
+    expect_cannot_start(program, ["--host", "203.0.113.1", "--port", "0"], r"cannot listen on 203\.0\.113\.1:0: .+")
+
+
+@check_program("start")
+def a_database_that_cannot_be_opened_is_status_1(program):
+    (program.directory / "garbage.db").write_bytes(b"this is no database " * 100)
+    for path in "no/such/directory/tasks.db", ".", "garbage.db":
+        expect_cannot_start(program, ["--port", "0", "--db", path], rf".*{re.escape(path)}.*")
+
+
+@check_program("start")
+def a_pid_file_is_there_while_the_server_is(program):
+    path = program.directory / "server.pid"
+    server = program.start("--pid-file", "server.pid")
+    expect(path.read_text(), f"{server.pid}\n")
+    expect(server.stop(), 0)
+    expect(path.exists(), False, "the pid file is still there")
+    expect_cannot_start(program, ["--port", "0", "--db", ":memory:", "--pid-file", "no/such/directory/pid"], ".+")
+
+
+@check_program("start")
+def the_log_has_the_shape_that_it_promises(program):
+    server = program.start("-v")
+    expect(server.ask("6"), "fib: 8")
+    expect_lasts(0.2, lambda: expect(server.http("GET", "/sleep/0.2?x=y").status, 200))
+    expect(server.http("GET", "/nothing").status, 404)
+    expect(server.stop(), 0)
+    lines = server.log().splitlines()
+    expect_each([(line,) for line in lines], lambda line: expect_match(line, LOG_LINE))
+    slept = [re.search(r"200 GET /sleep/0\.2\?x=y \(127\.0\.0\.1\) (\d+\.\d\d)ms$", line) for line in lines]
+    times = [float(match[1]) for match in slept if match]
+    expect((len(times), times[0] >= 195 if times else None), (1, True), f"one line about the sleep, and its time, in {lines}")
+    expect(len([line for line in lines if re.search(r"404 GET /nothing \(127\.0\.0\.1\) \d+\.\d\dms$", line)]), 1)
+
+
+@check_program("start")
+def the_log_has_one_line_per_connection_at_most(program):
+    server = program.start()
+    quiet = len(server.log().splitlines())
+    for _ in range(20):
+        with server.connect() as client:
+            client.send("6\n" * 5)
+            client.lines(5)
+    expect(server.stop(), 0)
+    more = len(server.log().splitlines()) - quiet
+    expect(more <= 20 + 5, True, f"20 connections and the stop wrote no more than 25 lines, but {more}")
+
+
+@check_program("start")
+def a_quiet_server_says_nothing(program):
+    server = program.start("-q")
+    expect(server.ask("6"), "fib: 8")
+    expect(server.http("GET", "/nothing").status, 404)
+    expect(server.stop(), 0)
+    expect(server.log(), "")
+
+
+# ---- Stopping -----------------------------------------------------------------------------------------------------------
+
+SIGNALS = signal.SIGINT, signal.SIGTERM
+
+
+def stop_now(server, number=signal.SIGTERM):
+    """Sends the signal and waits until it has been noticed: nobody is accepted any more."""
+    server.send_signal(number)
+    wait_for(server.refuses, "the server refused new clients")
+
+
+@check_program("stop")
+def idle_clients_are_told_goodbye(program):
+    for number in SIGNALS:
+        server = program.start("--pid-file", "server.pid")
+        clients = [server.connect() for _ in range(5)]
+        expect(clients[0].ask("6"), "fib: 8")
+        for client in clients[1:] if serves_several(server.stage) else []:
+            expect(client.ask("6"), "fib: 8")
+        server.send_signal(number)
+        for client in clients if serves_several(server.stage) else clients[:1]:
+            expect(client.rest(), b"")
+        expect(server.wait(), 0, "the exit status")
+        expect((program.directory / "server.pid").exists(), False, "the pid file is still there")
+
+
+@check_program("stop", row=True)
+def a_sleep_in_progress_is_answered(program):
+    for number in SIGNALS:
+        server = program.start()
+        client = server.connect()
+        client.send("sleep 0.5\n")
+        client.wait_until_read()
+        server.send_signal(number)
+        expect(client.rest(), b"slept: 0.5\n")
+        expect(server.wait(), 0, "the exit status")
+
+
+@check_program("stop", computes=True)
+def a_fib_in_progress_is_answered(program):
+    server = program.start()
+    client = server.connect()
+    client.send("44\n")
+    client.wait_until_read()
+    server.send_signal()
+    expect(client.rest(), b"fib: 701408733\n")
+    expect(server.wait(), 0, "the exit status")
+
+
+@check_program("stop")
+def an_http_request_in_progress_is_answered(program):
+    server = program.start()
+    client = server.connect()
+    client.send(request("GET", "/sleep/0.5"))
+    client.wait_until_read()
+    server.send_signal()
+    response = client.response()
+    expect((response.status, response.json), (200, {"slept": 0.5}))
+    expect(client.rest(), b"")
+    expect(server.wait(), 0, "the exit status")
+
+
+@check_program("stop", only=serves_several)
+def everybody_in_progress_is_answered(program):
+    server = program.start()
+    clients = [server.connect() for _ in range(20)]
+    for client in clients:
+        client.send("sleep 0.7\n6\n")
+        client.wait_until_read()
+    server.send_signal()
+    for client in clients:
+        expect(client.rest(), b"slept: 0.7\nfib: 8\n")
+    expect(server.wait(), 0, "the exit status")
+
+
+@check_program("stop")
+def what_is_complete_is_answered_and_half_a_line_is_never_carried_out(program):
+    server = program.start()
+    client = server.connect()
+    client.send("sleep 0.5\n6\nadd whole\nadd half")
+    client.wait_until_read()
+    server.send_signal()
+    expect_match(client.rest().decode(), r"slept: 0\.5\nfib: 8\nadded: \w{8} whole\n")
+    expect(server.wait(), 0, "the exit status")
+    expect([line[13:] for line in program.start().list()], ["whole"])
+
+
+@check_program("stop")
+def half_a_request_alone_is_never_carried_out(program):
+    for half in b"add half", request("POST", "/api/task", {"title": "half"})[:-1], b"GET /fib/6 HTTP/1.1\r\nHost: loc":
+        server = program.start()
+        client = server.connect()
+        client.send(half)
+        client.wait_until_read()
+        expect(server.stop(), 0, "the exit status")
+        expect(b"201" in client.rest(), False, "an answer of success")
+    expect(program.start().list(), [])
+
+
+@check_program("stop")
+def nobody_is_accepted_any_more(program):
+    server = program.start()
+    client = server.connect()
+    client.send("sleep 3\n")
+    client.wait_until_read()
+    stop_now(server)
+    expect(client.has_reply(), False, "the request in progress is answered already")
+    expect(client.rest(), b"slept: 3\n")
+    expect(server.wait(), 0, "the exit status")
+
+
+@check_program("stop")
+def ctrl_c_in_a_terminal_is_one_stop(program):
+    server = program.start()
+    client = server.connect()
+    client.send("sleep 0.5\n6\n")
+    client.wait_until_read()
+    os.killpg(server.pid, signal.SIGINT)
+    expect(client.rest(), b"slept: 0.5\nfib: 8\n")
+    expect(server.wait(), 0, "the exit status")
+
+
+@check_program("stop")
+def a_second_signal_cuts_off(program):
+    for number in SIGNALS:
+        server = program.start("--pid-file", "server.pid")
+        client = server.connect()
+        client.send("sleep 30\n")
+        client.wait_until_read()
+        stop_now(server, number)
+        time.sleep(0.2)     # nobody insists sooner, and a tool like timeout(1) may send one stop twice in a moment
+        server.send_signal(number)
+        expect(server.wait(patience=9), 1, "the exit status")
+        expect_match(server.log().splitlines()[-1], ".+", "the line that says why")
+        expect((program.directory / "server.pid").exists(), False, "the pid file is still there")
+
+
+@check_program("stop")
+def ten_seconds_are_all_that_a_request_is_given(program):
+    server = program.start()
+    client = server.connect()
+    client.send("sleep 60\n")
+    client.wait_until_read()
+    expect_lasts(10, lambda: expect(server.stop(), 1, "the exit status"))
+
+
+@check_program("stop")
+def a_client_who_does_not_read_is_given_no_longer(program):
+    server = program.start()
+    send_until_stuck(server.connect(small_buffers=True))
+    expect(server.stop(), 1, "the exit status")
+
+
+@check_program("stop", only=lambda stage: not stage.memory_is_shared)
+def a_child_that_dies_takes_nobody_with_it(program):
+    server = program.start()
+    first, second = server.connect(), server.connect()
+    for client in first, second:
+        expect(client.ask("6"), "fib: 8")
+    victim, survivor = sorted(children(server.pid))
+    os.kill(victim, signal.SIGKILL)
+    expect(first.rest(), b"")
+    expect(second.ask("6"), "fib: 8")
+    wait_for(lambda: children(server.pid) == [survivor], "the dead child was reaped")
+    expect(server.ask("10"), "fib: 55")
+
+
+# ---- What is stored -----------------------------------------------------------------------------------------------------
+
+def another(stage):
+    """The stage that takes over this one's file, or shares it: stage 5, and for that one stage 2."""
+    return STAGES[1] if stage.number == 5 else STAGES[4]
+
+
+@check_program("storage")
+def tasks_are_there_after_a_restart(program):
+    server = program.start()
+    task = add_task(server, title="buy milk", description="two litres")
+    expect(server.ask("add pay rent")[:7], "added: ")
+    tasks = server.list()
+    expect(server.stop(), 0)
+    server = program.start()
+    expect(server.list(), tasks)
+    expect(server.http("GET", f"/api/tasks/{task['id']}").json, task)
+
+
+@check_program("storage")
+def another_stage_finds_the_tasks_of_this_one(program):
+    server = program.start()
+    with server.connect() as client:
+        ids = [add(client, title) for title in ("buy milk", "pay rent")]
+    expect(server.stop(), 0)
+    expect(program.start(stage=another(program.stage)).list(), [f"[ ] {ids[0]} buy milk", f"[ ] {ids[1]} pay rent"])
+
+
+@check_program("storage")
+def two_servers_may_use_one_file_at_once(program):
+    servers = program.start(), program.start(stage=another(program.stage))
+
+    def adds(server):
+        with server.connect() as client:
+            return [add(client, f"task {number}") for number in range(25)]
+
+    ids = sum(together(*[lambda server=server: adds(server) for server in servers * 2]), [])
+    expect(servers[0].list(), servers[1].list(), "what both list")
+    expect(sorted(line[4:12] for line in servers[0].list()), sorted(ids))
+    expect(servers[0].ask(f"done {ids[0]}"), f"done: {ids[0]} task 0")
+    expect(f"[x] {ids[0]} task 0" in servers[1].list(), True, "the other server sees a change")
+
+
+@check_program("storage")
+def what_was_acknowledged_survives_kill_9(program):
+    server = program.start()
+    with server.connect() as client:
+        ids = [add(client, f"task {number}") for number in range(30)]
+        os.killpg(server.pid, signal.SIGKILL)
+    server.process.wait()
+    expect([line[4:12] for line in program.start().list()], ids)
+
+
+@check_program("storage")
+def tasks_db_is_where_tasks_are_kept_by_default(program):
+    server = program.start(db=None)
+    expect(server.ask("add buy milk")[:7], "added: ")
+    expect((program.directory / "tasks.db").exists(), True, "there is a file tasks.db")
+
+
+@check_program("storage")
+def memory_keeps_tasks_in_the_process_alone(program):
+    server = program.start(db=":memory:")
+    with server.connect() as client:
+        milk = add(client, "buy milk")
+        expect((client.ask("list"), client.line()), ("tasks: 1", f"[ ] {milk} buy milk"))
+    expect(len(server.list()), 1 if program.stage.memory_is_shared else 0, "tasks that the next client finds")
+    expect(len(server.list()), 1 if program.stage.memory_is_shared else 0, "tasks that the next client finds")
+    expect(server.stop(), 0)
+    told = [line for line in server.log().splitlines() if "memory" in line]
+    if not program.stage.memory_is_shared:
+        expect(len(told), 1, f"lines of the log that say so: {told}")
+    expect(program.start(db=":memory:").list(), [])
+    expect([path.name for path in program.directory.iterdir() if "log" not in path.name], [], "files left")
+
+
+@check_program("storage")
+def a_database_that_others_hold_is_503(program):
+    server = program.start()
+    add_task(server, title="buy milk")
+    database = sqlite3.connect(program.directory / "tasks.db", isolation_level=None)
+    database.execute("BEGIN IMMEDIATE")
+    expect_lasts(1, lambda: expect_error(server.http("POST", "/api/task", {"title": "wait"}), 503))
+    expect_match(server.ask("add wait"), "error: .+")
+    expect([line[13:] for line in server.list()], ["buy milk"], "readers need not wait")
+    database.execute("COMMIT")
+    database.close()
+    add_task(server, title="pay rent")
+    expect([line[13:] for line in server.list()], ["buy milk", "pay rent"])
