@@ -106,22 +106,23 @@ std::optional<std::string> parameter(std::string_view query, std::string_view na
 
 // --- whose requests are taken --------------------------------------------------------------------------------------------
 
-bool is_address(const std::string& name) noexcept {
+bool is_address(int family, std::string_view name) {
     in6_addr address{};
-    return inet_pton(AF_INET, name.c_str(), &address) == 1 || inet_pton(AF_INET6, name.c_str(), &address) == 1;
+    return inet_pton(family, std::string(name).c_str(), &address) == 1;
 }
 
 /// A web page elsewhere whose name suddenly resolves to this machine (DNS rebinding) can make a browser ask here, but only
 /// under its own name: so only the names that are known to be this server's are answered.
 bool is_allowed(std::string_view host, const Options& options) {
-    const bool bracketed = host.starts_with('[');
-    const auto end = std::min(bracketed ? host.find(']') : host.rfind(':'), host.size());
-    const std::string name(host.substr(bracketed ? 1 : 0, bracketed ? end - 1 : end));
-    std::string_view port = host.substr(bracketed ? std::min(end + 1, host.size()) : end);
-    if (!port.empty() && (port.front() != ':' || port.find_first_not_of("0123456789", 1) != port.npos)) return false;
-    const auto allowed = [&](const std::string& one) { return one == "*" || equal_ignoring_case(one, name); };
-    return equal_ignoring_case(name, "localhost") || is_address(name) || equal_ignoring_case(name, options.host) ||
-           std::any_of(options.allowed_hosts.begin(), options.allowed_hosts.end(), allowed);
+    if (const auto colon = host.rfind(':'); colon != host.npos && host.find(']', colon) == host.npos) {
+        if (host.find_first_not_of("0123456789", colon + 1) != host.npos) return false;
+        host = host.substr(0, colon);  // without its port
+    }
+    if (host.starts_with('[')) return host.ends_with(']') && is_address(AF_INET6, host.substr(1, host.size() - 2));
+    const auto is = [host](std::string_view name) { return equal_ignoring_case(name, host); };
+    return is("localhost") || is_address(AF_INET, host) || is(options.host) ||
+           std::any_of(options.allowed_hosts.begin(), options.allowed_hosts.end(),
+                       [&](const std::string& name) { return name == "*" || is(name); });
 }
 
 // --- tasks ------------------------------------------------------------------------------------------------------------
@@ -138,8 +139,9 @@ struct Body {
 
 Body read_body(const std::string& text) {
     Body body;
+    // The library takes a NUL for the end of the text.
     const auto value = ordered_json::parse(text, nullptr, false);
-    if (!value.is_object()) return {{}, "the body must be a JSON object"};
+    if (text.find('\0') != text.npos || !value.is_object()) return {{}, "the body must be a JSON object"};
     if (const auto title = value.find("title"); title != value.end()) {
         if (!title->is_string()) return {{}, "title must be a string"};
         body.change.title = title->get<std::string>();

@@ -10,6 +10,9 @@
 
 namespace {
 
+constexpr auto malformed = "the message is malformed";
+constexpr auto no_such_method = "no such method";
+
 constexpr std::string_view token_extras = "!#$%&'*+-.^_`|~";  // RFC 9110, 5.6.2: besides letters and digits
 
 bool is_upper(char c) noexcept { return c >= 'A' && c <= 'Z'; }
@@ -31,20 +34,24 @@ bool known(std::string_view method) noexcept {
 struct HttpEvents {
     static HttpReader& reader(llhttp_t* parser) { return *static_cast<HttpReader*>(parser->data); }
 
+    static int on_method_complete(llhttp_t* parser) {
+        reader(parser).method_ends();
+        return reader(parser).fault_ == 0 ? 0 : HPE_USER;
+    }
     static int on_url(llhttp_t* parser, const char* at, size_t length) {
         reader(parser).request_.target.append(at, length);
         return 0;
     }
     static int on_header_field(llhttp_t* parser, const char* at, size_t length) {
-        if (reader(parser).in_head_) reader(parser).name_.append(at, length);  // trailers are read past
+        reader(parser).name_.append(at, length);
         return 0;
     }
     static int on_header_value(llhttp_t* parser, const char* at, size_t length) {
-        if (reader(parser).in_head_) reader(parser).value_.append(at, length);
+        reader(parser).value_.append(at, length);
         return 0;
     }
     static int on_header_value_complete(llhttp_t* parser) {
-        if (reader(parser).in_head_) reader(parser).field_ends();
+        reader(parser).field_ends();
         return 0;
     }
     // The two pauses make llhttp_execute() return, so that feed() learns where in the bytes it happened.
@@ -54,8 +61,9 @@ struct HttpEvents {
     }
     static int on_body(llhttp_t* parser, const char* at, size_t length) {
         HttpReader& self = reader(parser);
+        self.check_line_ends(at);
         self.overhead_ = 0;
-        self.counted_ = at + length;
+        self.checked_ = at + length;
         if (self.request_.body.size() + length > body_limit) {
             self.refuse(413, "the body is longer than 64 KiB");
             return HPE_USER;
@@ -72,6 +80,7 @@ struct HttpEvents {
         static const llhttp_settings_t table = [] {
             llhttp_settings_t events;
             llhttp_settings_init(&events);
+            events.on_method_complete = on_method_complete;
             events.on_url = on_url;
             events.on_header_field = on_header_field;
             events.on_header_value = on_header_value;
@@ -99,55 +108,80 @@ void HttpReader::refuse(int status, const char* text) noexcept {
 std::size_t HttpReader::feed(std::string_view bytes) {
     const char* at = bytes.data();
     const char* const end = at + bytes.size();
-    do {
-        // One byte over the limit is enough to know; more could hold a second fault, and the cut would decide which counts.
+    while (at < end && !done()) {
+        // One byte over a limit is enough to know; more could hold a second fault, and the cut would decide which counts.
         const std::size_t room = head_limit + 1 - (in_head_ ? head_.size() : overhead_);
         const std::size_t size = std::min(static_cast<std::size_t>(end - at), room);
-        counted_ = at;
+        checked_ = at;
         const llhttp_errno_t result = llhttp_execute(&parser_, at, size);
         const char* const stopped = result == HPE_OK ? at + size : llhttp_get_error_pos(&parser_);
-        if (in_head_)
-            head_.append(at, stopped);
-        else if (fault_ == 0 && !complete_ && (overhead_ += static_cast<std::size_t>(stopped - counted_)) > head_limit)
-            refuse(431, "chunk headers or trailers are longer than 16 KiB");
-        at = stopped;
+        check_line_ends(stopped);
+        if (in_head_) head_.append(at, stopped);
+        if ((in_head_ ? head_.size() : overhead_) > head_limit)
+            refuse(431, in_head_ ? "the request's head is longer than 16 KiB" : "chunk headers or trailers are too long");
         if (result == HPE_PAUSED) {
             llhttp_resume(&parser_);
             if (in_head_) head_ends();
         } else if (result == HPE_INVALID_METHOD) {
-            method_fault({head_.data(), head_.size()}, stopped < end ? stopped : nullptr);
+            method_fault(stopped < end ? stopped : nullptr);
         } else if (result == HPE_INVALID_VERSION || result == HPE_PAUSED_H2_UPGRADE) {
             refuse(505, "HTTP/1.1 and HTTP/1.0 are spoken here");
         } else if (result != HPE_OK) {
             refuse(400, llhttp_get_error_reason(&parser_));
         }
-        if (in_head_ && head_.size() > head_limit) refuse(431, "the request's head is longer than 16 KiB");
-    } while (at < end && !done());
+        at = stopped;
+    }
     return static_cast<std::size_t>(at - bytes.data());
 }
 
+/// What is not the body is lines that end in CR LF. A lone CR or LF ends a line for some and not for others (RFC 9112, 2.2);
+/// llhttp takes some of them.
+void HttpReader::check_line_ends(const char* to) noexcept {
+    for (; checked_ < to; ++checked_) {
+        if ((before_ == '\r') != (*checked_ == '\n')) refuse(400, malformed);
+        before_ = *checked_;
+        ++overhead_;
+    }
+}
+
+void HttpReader::method_ends() {
+    request_.method = llhttp_method_name(static_cast<llhttp_method_t>(parser_.method));
+    // PRI begins HTTP/2, and llhttp says so a few bytes on.
+    if (!known(request_.method) && parser_.method != HTTP_PRI) refuse(501, no_such_method);
+}
+
 /// llhttp stops at the first byte that fits no method it knows: is it a method all the same?
-void HttpReader::method_fault(std::string_view before, const char* where) noexcept {
-    const bool method = where && (is_token(*where) || (*where == ' ' && !before.empty()));
-    if (method)
-        refuse(501, "no such method");
+void HttpReader::method_fault(const char* where) noexcept {
+    if (where && (is_token(*where) || (*where == ' ' && !head_.empty())))
+        refuse(501, no_such_method);
     else
         refuse(400, "the request line does not begin with a method");
 }
 
 void HttpReader::field_ends() {
-    if (equal_ignoring_case(name_, "host")) {
+    if (name_.empty()) refuse(400, malformed);
+    const std::string_view value = trimmed(value_);
+    if (!in_head_) {
+        // A trailer: read past.
+    } else if (equal_ignoring_case(name_, "host")) {
         ++hosts_;
-        request_.host = value_;
+        request_.host = value;
     } else if (equal_ignoring_case(name_, "content-type")) {
-        request_.content_type = value_;
+        request_.content_type = value;
     } else if (equal_ignoring_case(name_, "expect")) {
-        continue_ = equal_ignoring_case(value_, "100-continue");
+        expects_ = equal_ignoring_case(value, "100-continue");
     } else if (equal_ignoring_case(name_, "transfer-encoding")) {
-        if (!coding_.empty()) coding_ += ", ";
-        coding_ += value_;
-    } else if (name_.empty()) {
-        refuse(400, "a header field has no name");
+        ++codings_;
+        coding_ = value;
+    } else if (equal_ignoring_case(name_, "connection")) {
+        // llhttp overlooks a `close` behind other options.
+        for (std::string_view rest = value; !rest.empty();) {
+            const auto comma = std::min(rest.find(','), rest.size());
+            const std::string_view option = trimmed(rest.substr(0, comma));
+            close_ = close_ || equal_ignoring_case(option, "close");
+            keep_ = keep_ || equal_ignoring_case(option, "keep-alive");
+            rest.remove_prefix(std::min(comma + 1, rest.size()));
+        }
     }
     name_.clear();
     value_.clear();
@@ -155,31 +189,33 @@ void HttpReader::field_ends() {
 
 void HttpReader::head_ends() {
     in_head_ = false;
-    request_.method = llhttp_method_name(static_cast<llhttp_method_t>(parser_.method));
     request_.http_1_0 = parser_.http_minor == 0;
-    request_.keep_alive = llhttp_should_keep_alive(&parser_) != 0;
+    request_.keep_alive = !close_ && (keep_ || !request_.http_1_0);
     check_head();
-    head_ = {};
-    const bool has_body = !coding_.empty() || parser_.content_length > 0;
-    continue_ = continue_ && fault_ == 0 && has_body && !request_.http_1_0;
+    std::string().swap(head_);
+    overhead_ = 0;
+    if (fault_ != 0) return;
+    continue_ = expects_ && !request_.http_1_0 && (codings_ > 0 || parser_.content_length > 0);
     // A message without a body ends here, and llhttp says so without another byte.
-    if (fault_ == 0 && llhttp_execute(&parser_, nullptr, 0) == HPE_PAUSED) llhttp_resume(&parser_);
+    const llhttp_errno_t result = llhttp_execute(&parser_, nullptr, 0);
+    if (result == HPE_PAUSED)
+        llhttp_resume(&parser_);
+    else if (result != HPE_OK)
+        refuse(400, llhttp_get_error_reason(&parser_));
 }
 
 void HttpReader::check_head() {
-    const std::string_view line = std::string_view(head_).substr(0, head_.find_first_of("\r\n"));
-    if (!known(request_.method)) return refuse(501, "no such method");
+    const std::string_view line = std::string_view(head_).substr(0, head_.find('\r'));
     if (line.find(" HTTP/") == line.npos) return refuse(400, "the request line does not end in HTTP's version");
     if (parser_.http_major != 1 || parser_.http_minor > 1) return refuse(505, "HTTP/1.1 and HTTP/1.0 are spoken here");
     // A line that begins with a blank continues the one before (obs-fold; RFC 9112, 5.2): others might not read it so.
     if (head_.find("\n ") != head_.npos || head_.find("\n\t") != head_.npos) return refuse(400, "a header field is folded");
-    // A lone CR ends a line for some and not for others (RFC 9112, 2.2).
-    for (auto cr = head_.find('\r'); cr != head_.npos; cr = head_.find('\r', cr + 1))
-        if (head_[cr + 1] != '\n') return refuse(400, "a CR without LF");
     if (hosts_ > 1 || (hosts_ == 0 && !request_.http_1_0)) return refuse(400, "one Host field is wanted");
-    if (!coding_.empty() && request_.http_1_0) return refuse(400, "HTTP/1.0 has no Transfer-Encoding");
-    if (!coding_.empty() && !equal_ignoring_case(trimmed(coding_), "chunked"))
+    if (codings_ > 0 && request_.http_1_0) return refuse(400, "HTTP/1.0 has no Transfer-Encoding");
+    if (codings_ > 0 && (codings_ > 1 || !equal_ignoring_case(coding_, "chunked")))
         return refuse(501, "chunked is the only transfer coding known here");
+    // llhttp must have read it so, too.
+    if (codings_ > 0 && (parser_.flags & F_CHUNKED) == 0) return refuse(400, malformed);
     if (parser_.content_length > body_limit) return refuse(413, "the body is longer than 64 KiB");
 }
 

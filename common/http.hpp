@@ -56,24 +56,31 @@ class HttpReader {
    private:
     friend struct HttpEvents;
     void refuse(int status, const char* text) noexcept;
+    void method_ends();
+    void method_fault(const char* where) noexcept;
     void field_ends();
     void head_ends();
     void check_head();
-    void method_fault(std::string_view bytes, const char* where) noexcept;
+    void check_line_ends(const char* to) noexcept;
 
     llhttp_t parser_{};
     HttpRequest request_;
     std::string head_;  // as it came, until it is complete
     std::string name_;  // of the header field being read
     std::string value_;
-    std::string coding_;             // Transfer-Encoding, its fields joined
-    std::size_t overhead_ = 0;       // bytes since the last byte of the body: chunk headers, trailers
-    const char* counted_ = nullptr;  // overhead_ counts up to here
+    std::string coding_;             // the value of Transfer-Encoding
+    std::size_t overhead_ = 0;       // bytes since the last one of the body: chunk headers, trailers
+    const char* checked_ = nullptr;  // up to here, in the bytes being fed
+    char before_ = 0;                // the last byte that was checked
     int hosts_ = 0;
+    int codings_ = 0;
     int fault_ = 0;
     const char* fault_text_ = "";
     bool in_head_ = true;
     bool complete_ = false;
+    bool close_ = false;  // Connection: close
+    bool keep_ = false;   // Connection: keep-alive
+    bool expects_ = false;
     bool continue_ = false;
 };
 

@@ -21,8 +21,11 @@ struct Words {
     }
 };
 
-/// How a task is shown in one line: enough of its id to name it, and its title.
-std::string brief(const Task& task) { return fmt::format("{} {}", task.id.substr(0, 8), task.title); }
+/// Enough of an id to name its task, most likely.
+std::string_view short_id(const Task& task) { return std::string_view(task.id).substr(0, 8); }
+
+/// How a task is shown in one line.
+std::string brief(const Task& task) { return fmt::format("{} {}", short_id(task), task.title); }
 
 /// Work on the tasks: whatever goes wrong there becomes the reply.
 template <class Run>
@@ -50,11 +53,12 @@ Store on_task(bool writes, std::string_view id, Run run) {
     });
 }
 
-/// A change of one task, by name.
+/// A change of one task; the reply says what was changed.
 Store change_task(const char* changed, std::string_view id, Change change) {
     return on_task(true, id, [changed, change = std::move(change)](Tasks& tasks, const Task& task) {
         const auto now = tasks.change(task.id, change);
-        return now ? text(fmt::format("{}: {}", changed, brief(*now))) : line_error("the task has just been deleted");
+        if (!now) return line_error("the task has just been deleted");
+        return text(fmt::format("{}: {} {}", changed, short_id(*now), change.description.value_or(now->title)));
     });
 }
 
@@ -73,7 +77,7 @@ Work sleep_for(std::string_view argument, const Service&) {
     if (!seconds || *seconds > sleep_limit.count())
         return line_error(fmt::format("sleep wants seconds from 0 to {}, as in: sleep 1.5", sleep_limit.count()));
     return Wait{std::chrono::nanoseconds(static_cast<std::int64_t>(*seconds * 1e9)),
-                text(fmt::format("slept: {}", *seconds))};
+                text(fmt::format("slept: {}", argument))};
 }
 
 Work hello(std::string_view name, const Service&) {

@@ -6,6 +6,13 @@
 #include "line_protocol.hpp"
 #include "text.hpp"
 
+namespace {
+
+/// Gives the memory back, too: an idle client keeps no buffer. (`text = {}` would keep it.)
+void release(std::string& text) noexcept { std::string().swap(text); }
+
+}  // namespace
+
 Session::Session(const Service& service, std::string peer) : service_(service) {
     if (service.options.framing == Framing::recv) speaks_ = Speaks::lines;
     if (logging::verbose()) log_ = std::make_unique<logging::Requests>(std::move(peer));
@@ -55,7 +62,7 @@ void Session::consume(std::size_t size) {
 /// Makes what is left of the input our own: the caller's buffer may change after this.
 void Session::keep() {
     if (!borrowed_.empty()) kept_ = std::exchange(borrowed_, {});
-    if (kept_.empty() && kept_.capacity() > std::string().capacity()) kept_ = {};  // an idle client keeps no buffer
+    if (kept_.empty()) release(kept_);
 }
 
 // --- requests -----------------------------------------------------------------------------------------------------------
@@ -163,9 +170,13 @@ std::string_view Session::output() const { return std::string_view(out_).substr(
 
 void Session::sent(std::size_t size) {
     sent_ += size;
-    if (sent_ < out_.size()) return;
-    out_ = {};  // an idle client keeps no buffer
-    sent_ = 0;
+    if (sent_ == out_.size()) {
+        release(out_);
+        sent_ = 0;
+    } else if (sent_ > out_.size() / 2) {  // what has gone is let go, though not for each byte
+        out_.erase(0, sent_);
+        sent_ = 0;
+    }
 }
 
 bool Session::said_all() const { return closing_ && output().empty(); }

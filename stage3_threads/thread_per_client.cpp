@@ -88,11 +88,11 @@ class Crowd {
 };
 
 /// Most of a thread's cost is its stack: 8 MiB of addresses by default, of which it gets pages as it touches them. A
-/// conversation needs a few of those, so a quarter of a MiB is plenty, and thousands fit anywhere.
+/// conversation needs a few of those, so one MiB is plenty, even where a sanitizer takes its share, and thousands fit.
 void choose_stack_size() {
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);
-    pthread_attr_setstacksize(&attributes, 262'144);
+    pthread_attr_setstacksize(&attributes, 1'048'576);
     pthread_setattr_default_np(&attributes);
     pthread_attr_destroy(&attributes);
 }

@@ -40,11 +40,11 @@ void EpollLoop::run() {
         if (ready < 0 && errno != EINTR) throw std::system_error(errno, std::generic_category(), "epoll_wait");
         now_ = Clock::now();
         const auto unfinished = std::exchange(again_, {});
+        for (const Id id : unfinished) handle(id, 0);
         for (int i = 0; i < ready; ++i) {
             const epoll_event& event = events[static_cast<std::size_t>(i)];
             event.data.u64 == listener_id ? accept_some() : handle(event.data.u64, event.events);
         }
-        for (const Id id : unfinished) handle(id, 0);
         while (const auto id = deadlines_.due(now_)) wake(*id);
     }
 }
