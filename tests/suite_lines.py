@@ -146,7 +146,7 @@ def lists_tasks_in_the_order_they_came(server):
 def shows_a_task_with_all_it_has(server):
     client = server.connect()
     task = add(client, "buy milk")
-    expect_reply(client, f"describe {task} two litres", f"described: {task} buy milk")
+    expect_reply(client, f"describe {task} two litres", f"described: {task} two litres")
     whole, *others = show(client, task)
     expect_match(whole, rf"id: {task}-[0-9a-f]{{4}}-[0-9a-f]{{4}}-[0-9a-f]{{4}}-[0-9a-f]{{12}}")
     expect(others, ["title: buy milk", "description: two litres", "done: false"])
@@ -162,11 +162,11 @@ def edits_a_title_and_keeps_the_rest(server):
 
 
 @check("tasks")
-def describes_with_the_title_that_the_task_has(server):
+def describes_and_says_the_new_description(server):
     client = server.connect()
     task = add(client, "buy milk")
-    expect_reply(client, f"describe {task} two litres", f"described: {task} buy milk")
-    expect_reply(client, f"describe {task} three litres", f"described: {task} buy milk")
+    expect_reply(client, f"describe {task} two litres", f"described: {task} two litres")
+    expect_reply(client, f"describe {task} three litres", f"described: {task} three litres")
     expect(show(client, task)[2], "description: three litres")
 
 
