@@ -1,0 +1,196 @@
+// Small things that both protocols and the loops lean on: text, numbers, time.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "deadlines.hpp"
+#include "fd.hpp"
+#include "limits.hpp"
+#include "text.hpp"
+
+using namespace std::chrono_literals;
+using namespace std::string_view_literals;
+
+TEST(Text, ReadsWholeNumbersOfPlainDigitsOnly) {
+    for (const auto& [text, number] :
+         {std::pair{"0"sv, 0}, {"7", 7}, {"007", 7}, {"999999999", 999999999}, {"0000000000030", 30}})
+        EXPECT_EQ(parse_whole(text), number) << text;
+    for (const auto text : {""sv, " 1"sv, "1 "sv, "+1"sv, "-1"sv, "1.0"sv, "1e3"sv, "0x1"sv, "a"sv, "1\0"sv, "1000000000"sv,
+                            "99999999999999999999"sv, "\xd9\xa3"sv})
+        EXPECT_EQ(parse_whole(text), std::nullopt) << text;
+}
+
+TEST(Text, ReadsSecondsOfPlainDigitsWithAtMostOnePoint) {
+    for (const auto& [text, seconds] :
+         {std::pair{"1"sv, 1.0}, {"1.5", 1.5}, {".5", 0.5}, {"5.", 5.0}, {"0", 0.0}, {"00.250", 0.25}, {"60", 60.0}})
+        EXPECT_EQ(parse_seconds(text), seconds) << text;
+    for (const auto text : {""sv, "."sv, ".."sv, "1.5.5"sv, "1..5"sv, "-1"sv, "+1"sv, "1e3"sv, "1,5"sv, " 1"sv, "1 "sv,
+                            "inf"sv, "nan"sv, "0x1"sv, "1\0"sv})
+        EXPECT_EQ(parse_seconds(text), std::nullopt) << text;
+    const std::string zeros(400, '0');
+    EXPECT_EQ(parse_seconds("9" + zeros), HUGE_VAL);
+    EXPECT_EQ(parse_seconds("9" + zeros + ".5"), HUGE_VAL);
+    EXPECT_EQ(parse_seconds("." + zeros + "1"), 0.0);
+    EXPECT_EQ(parse_seconds("0." + zeros + "1"), 0.0);
+    EXPECT_EQ(parse_seconds(zeros + "1.5"), 1.5);
+}
+
+TEST(Text, TrimsSpacesAndTabsAtBothEndsAndNothingElse) {
+    EXPECT_EQ(trimmed(" \t a b\t "), "a b");
+    EXPECT_EQ(trimmed("a"), "a");
+    EXPECT_EQ(trimmed(""), "");
+    EXPECT_EQ(trimmed(" \t "), "");
+    EXPECT_EQ(trimmed("\ra\n"), "\ra\n");
+    EXPECT_EQ(trimmed("\0 "sv), "\0"sv);
+}
+
+TEST(Text, KnowsUtf8FromWhatIsNot) {
+    for (const auto text : {""sv, "a"sv, "\0"sv, "\x7f"sv, "\xc2\x80"sv, "\xdf\xbf"sv, "\xe0\xa0\x80"sv, "\xed\x9f\xbf"sv,
+                            "\xee\x80\x80"sv, "\xef\xbf\xbf"sv, "\xf0\x90\x80\x80"sv, "\xf4\x8f\xbf\xbf"sv})
+        EXPECT_TRUE(is_utf8(text)) << printable(text);
+    for (const auto text : {"\x80"sv, "\xff"sv, "\xfe"sv, "\xc3"sv, "a\xc3"sv, "\xc3("sv, "\xe2\x82"sv, "\xf0\x9f\x98"sv,
+                            "\xc0\xaf"sv,          // overlong
+                            "\xc1\xbf"sv,          //
+                            "\xe0\x9f\xbf"sv,      //
+                            "\xf0\x8f\xbf\xbf"sv,  //
+                            "\xed\xa0\x80"sv,      // half of a surrogate pair
+                            "\xf4\x90\x80\x80"sv,  // beyond U+10FFFF
+                            "\xf5\x80\x80\x80"sv})
+        EXPECT_FALSE(is_utf8(text)) << printable(text);
+}
+
+TEST(Text, FindsControlCharacters) {
+    for (const auto text : {"\0"sv, "a\nb"sv, "\t"sv, "\r"sv, "\x1b[2J"sv, "\x1f"sv, "\x7f"sv, "\xc2\x80"sv, "x\xc2\x9f"sv})
+        EXPECT_TRUE(has_control(text)) << printable(text);
+    for (const auto text : {""sv, " ~"sv, "\xc2\xa0"sv, "\xc3\x80"sv, "\xe2\x80\xa8"sv, "\xf0\x9f\x98\x80"sv, "\xc2"sv})
+        EXPECT_FALSE(has_control(text)) << printable(text);
+}
+
+TEST(Text, CountsCharactersNotBytes) {
+    EXPECT_EQ(characters(""), 0U);
+    EXPECT_EQ(characters("abc"), 3U);
+    EXPECT_EQ(characters("\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80"), 3U);
+}
+
+TEST(Text, ShowsWhatATerminalWouldObeyAsPlainText) {
+    EXPECT_EQ(printable("plain, \xc3\xa9, \xf0\x9f\x98\x80"), "plain, \xc3\xa9, \xf0\x9f\x98\x80");
+    EXPECT_EQ(printable("a\nb\r\n"), "a\\nb\\x0d\\n");
+    EXPECT_EQ(printable("\0\t\x1b[2J\x7f"sv), "\\x00\\x09\\x1b[2J\\x7f");
+    EXPECT_EQ(printable("\xc2\x9b!"), "\\xc2\\x9b!");
+    EXPECT_EQ(printable("\xc3\xa9\xff"), "\\xc3\\xa9\\xff");
+    EXPECT_EQ(printable("\xc2"), "\\xc2");
+    EXPECT_TRUE(is_utf8(printable("\xc3\xa9\xc2\x85\xc3\xa9")));
+}
+
+TEST(Text, ComparesNamesWithoutTheCaseOfAsciiLetters) {
+    EXPECT_TRUE(equal_ignoring_case("Content-Type", "cONTENT-tYPE"));
+    EXPECT_TRUE(equal_ignoring_case("", ""));
+    for (const auto& [a, b] : {std::pair{"a"sv, "ab"sv}, {"ab", "a"}, {"@", "`"}, {"[", "{"}, {"\xc3\x89", "\xc3\xa9"}})
+        EXPECT_FALSE(equal_ignoring_case(a, b)) << a << " " << b;
+}
+
+TEST(Fd, IsClosedOnceByItsLastOwner) {
+    int ends[2];
+    ASSERT_EQ(pipe(ends), 0);
+    const Fd reader(ends[0]);
+    Fd writer(ends[1]);
+    EXPECT_FALSE(Fd());
+    Fd other(std::move(writer));
+    writer = std::move(other);
+    EXPECT_EQ(writer.get(), ends[1]);
+    EXPECT_EQ(other.get(), -1);  // NOLINT(bugprone-use-after-move): that is what is asked
+    writer.close();
+    writer.close();
+    char byte = 0;
+    EXPECT_EQ(read(reader.get(), &byte, 1), 0) << "the other end is still open";
+}
+
+// --- time ---------------------------------------------------------------------------------------------------------------
+
+namespace {
+
+const TimePoint now{1h};
+
+}  // namespace
+
+TEST(Deadlines, ComeInTheOrderOfTime) {
+    Deadlines<char> queue;
+    EXPECT_EQ(queue.due(now), std::nullopt);
+    queue.add(now + 3s, 'c');
+    const auto first = queue.add(now + 1s, 'a');
+    queue.add(now + 2s, 'b');
+    EXPECT_EQ(queue.due(now), std::nullopt);
+    EXPECT_EQ(queue.due(now + 1s - 1ns), std::nullopt);
+    EXPECT_EQ(queue.due(now + 1s), 'a') << "at its very time";
+    EXPECT_EQ(queue.due(now + 9s), 'a') << "until it is removed";
+    queue.remove(first);
+    EXPECT_EQ(queue.due(now + 9s), 'b');
+}
+
+TEST(Deadlines, OfTheSameTimeComeInTheOrderOfTheirMaking) {
+    Deadlines<char> queue;
+    std::vector<Deadlines<char>::Entry> entries;
+    for (const char c : {'a', 'b', 'c'}) entries.push_back(queue.add(now, c));
+    EXPECT_EQ(queue.due(now), 'a');
+    entries[0] = queue.move(entries[0], now);
+    EXPECT_EQ(queue.due(now), 'a') << "moved to where it is";
+    queue.remove(entries[0]);
+    EXPECT_EQ(queue.due(now), 'b');
+}
+
+TEST(Deadlines, CanBeMovedLaterAndEarlier) {
+    Deadlines<char> queue;
+    auto a = queue.add(now + 1s, 'a');
+    const auto b = queue.add(now + 2s, 'b');
+    a = queue.move(a, now + 3s);
+    EXPECT_EQ(queue.due(now + 9s), 'b');
+    a = queue.move(a, now);
+    EXPECT_EQ(queue.due(now), 'a');
+    queue.remove(a);
+    queue.remove(b);
+    EXPECT_EQ(queue.due(TimePoint::max()), std::nullopt);
+}
+
+TEST(Deadlines, AreWaitedForInWholeMillisecondsRoundedUp) {
+    const std::pair<std::chrono::nanoseconds, int> waits[] = {
+        {-5s, 0},    {0ns, 0},      {1ns, 1},          {1ms, 1},          {1ms + 1ns, 2},
+        {1500us, 2}, {60s, 60'000}, {24h, 86'400'000}, {25h, 86'400'000}, {1000 * 24h, 86'400'000}};
+    for (const auto& [left, milliseconds] : waits) {
+        Deadlines<int> queue;
+        queue.add(now + left, 1);
+        EXPECT_EQ(queue.timeout(now), milliseconds) << left.count();
+    }
+    Deadlines<int> queue;
+    EXPECT_EQ(queue.timeout(now), -1) << "nothing to wait for";
+    queue.add(TimePoint::max(), 1);
+    EXPECT_EQ(queue.timeout(now), -1) << "a client who is waited for without end";
+    EXPECT_EQ(queue.due(now + 1000h), std::nullopt);
+}
+
+TEST(Allowance, EndsAWhileAfterTheLastRequestAndSoonAfterTheLastWord) {
+    Options options;
+    options.db = ":memory:";
+    const Service service(options);
+    Session session(service);
+    Allowance allowance(5s, now);
+    EXPECT_EQ(allowance.ends(session, now + 1s), now + 5s);
+    allowance.renew(now + 2s);
+    EXPECT_EQ(allowance.ends(session, now + 3s), now + 7s);
+
+    session.received("quit\n");
+    ASSERT_EQ(session.next(), Next::work);
+    session.reply(std::get<Reply>(session.work()));
+    EXPECT_EQ(allowance.ends(session, now + 3s), now + 7s) << "the last word is not out yet";
+    session.sent(session.output().size());
+    EXPECT_EQ(allowance.ends(session, now + 4s), now + 4s + farewell_limit);
+    EXPECT_EQ(allowance.ends(session, now + 5s), now + 4s + farewell_limit) << "asked again, it is not prolonged";
+}
+
+TEST(Allowance, OfZeroNeverEndsButForTheFarewell) {
+    const Service service{Options()};
+    Session session(service);
+    Allowance allowance(0s, now);
+    EXPECT_EQ(allowance.ends(session, now + 1000h), TimePoint::max());
+    allowance.renew(now + 1s);
+    EXPECT_EQ(allowance.ends(session, now + 1000h), TimePoint::max());
+}
