@@ -32,7 +32,8 @@ std::atomic<int> listening{-1};
 std::atomic<int> first_signal{0};
 std::atomic<std::int64_t> first_at{0};
 std::atomic<bool> insistent{false};
-std::atomic<bool> child{false};
+std::atomic<bool> others_decide{false};
+std::atomic<bool> asked_again{false};
 static_assert(std::atomic<bool>::is_always_lock_free && std::atomic<std::int64_t>::is_always_lock_free);
 
 std::string last_words;
@@ -53,8 +54,9 @@ void handle(int signal) {
         if (listening >= 0) shutdown(listening, SHUT_RD);
         for (int fd = 0; fd < served_end; ++fd)
             if (served[static_cast<std::size_t>(fd)]) shutdown(fd, SHUT_RD);
-    } else if (signal == SIGALRM || (now_ns() - first_at > echo_ns && !child)) {
-        cut_off();  // in a child, the parent decides how long
+    } else if (signal == SIGALRM || now_ns() - first_at > echo_ns) {
+        asked_again = true;
+        if (signal == SIGALRM || !others_decide) cut_off();
     }
     errno = saved;
 }
@@ -79,8 +81,10 @@ void on_signals(const std::string& program, const std::string& pid_file, int lis
     for (const int signal : {SIGALRM, SIGINT, SIGTERM}) install(signal, handle);
 }
 
+void in_parent() noexcept { others_decide = true; }
+
 void in_child(pid_t parent) {
-    child = true;
+    others_decide = true;
     listening = -1;
     pid_file_path.clear();
     install(SIGINT, SIG_IGN);
@@ -89,6 +93,7 @@ void in_child(pid_t parent) {
     if (getppid() != parent) raise(SIGTERM);  // it died before the line above
 }
 
+bool insisted() noexcept { return asked_again; }
 bool requested() noexcept { return first_signal != 0; }
 
 const char* signal_name() noexcept {

@@ -17,6 +17,10 @@ namespace stop {
 /// before the first client. `program` and `pid_file` (empty: none) are what is said and removed where all is cut off.
 void on_signals(const std::string& program, const std::string& pid_file, int listener);
 
+/// In a parent, which has children to end before itself: a second signal does no more than make insisted() true.
+void in_parent() noexcept;
+bool insisted() noexcept;
+
 /// In a child, right after fork(2): from now on only SIGTERM stops, which the parent sends, since the terminal's signals
 /// reach parent and children alike; the parent's death does, too. The listener is the parent's to shut down: that would
 /// refuse clients for all who share it.

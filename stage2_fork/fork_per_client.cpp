@@ -41,7 +41,7 @@ void reap(Children& children) {
 void stop_children(Children& children, const sigset_t& signals) {
     for (const pid_t child : children) kill(child, SIGTERM);
     for (reap(children); !children.empty(); reap(children)) {
-        if (sigwaitinfo(&signals, nullptr) == SIGCHLD) continue;
+        if (!stop::insisted() && sigwaitinfo(&signals, nullptr) == SIGCHLD) continue;
         for (const pid_t child : children) kill(child, SIGKILL);
         while (wait(nullptr) > 0) {
         }
@@ -52,6 +52,7 @@ void stop_children(Children& children, const sigset_t& signals) {
 }  // namespace
 
 int fork_per_client(const Service& service, int listener) {
+    stop::in_parent();
     const pid_t parent = getpid();
     if (service.options.db == ":memory:")
         logging::info("With :memory: each child, and so each client, has tasks of its own");
