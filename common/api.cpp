@@ -140,7 +140,7 @@ struct Body {
 Body read_body(const std::string& text) {
     Body body;
     // The library takes a NUL for the end of the text.
-    const auto value = ordered_json::parse(text, nullptr, false);
+    const auto value = nlohmann::json::parse(text, nullptr, false);
     if (text.find('\0') != text.npos || !value.is_object()) return {{}, "the body must be a JSON object"};
     if (const auto title = value.find("title"); title != value.end()) {
         if (!title->is_string()) return {{}, "title must be a string"};

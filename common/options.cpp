@@ -54,6 +54,7 @@ Options parse_options(int argc, char** argv, About about) {
         ->capture_default_str();
     app.add_option("--host", options.host, "a name or address to listen on, IPv4 or IPv6")->capture_default_str();
     app.add_option("--db", options.db, "the file that keeps the tasks; :memory: keeps them in the process alone")
+        ->check([](const std::string& name) { return name.empty() ? "a file's name is wanted" : ""; })
         ->capture_default_str();
     app.add_option("--idle-timeout", idle,
                    "seconds after which a client who neither completes a request nor takes a reply is let go; 0: never")
@@ -81,15 +82,15 @@ Options parse_options(int argc, char** argv, About about) {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
         if (error.get_exit_code() == 0) std::exit(app.exit(error));
-        fmt::print(stderr, "{}: {} (see {} --help)\n", about.name, printable(error.what()), about.name);
+        const std::string line = fmt::format("{}: {} (see {} --help)\n", about.name, printable(error.what()), about.name);
+        std::fputs(line.c_str(), stderr);
         std::exit(2);
     }
     options.about = std::move(about);
     options.port = std::stoi(port);
     options.max_fib = std::stoi(max_fib);
     options.max_clients = std::stoi(max_clients);
-    options.idle_timeout =
-        std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::duration<double>(*parse_seconds(idle)));
+    options.idle_timeout = std::chrono::ceil<std::chrono::nanoseconds>(std::chrono::duration<double>(*parse_seconds(idle)));
     options.framing = framing == "recv" ? Framing::recv : Framing::line;
     return options;
 }

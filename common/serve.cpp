@@ -2,6 +2,8 @@
 
 #include <sys/time.h>
 
+#include <utility>
+
 #include "limits.hpp"
 
 std::optional<Client> next_client(const Fd& listener) {
@@ -37,16 +39,19 @@ Patience::Patience(int fd, std::chrono::nanoseconds idle) : fd_(fd), idle_(idle)
 
 void Patience::renew() {
     if (idle_ > idle_.zero()) ends_ = Clock::now() + idle_;
+    fresh_ = true;
 }
 
 bool Patience::before_recv(const Session& session) {
     if (session.said_all() && !farewell_) {
         farewell_ = true;
+        fresh_ = false;
         ends_ = Clock::now() + farewell_limit;
     }
-    const bool spent = farewell_ || (session.unfinished() && idle_ > idle_.zero());
-    const auto left = spent ? ends_ - Clock::now() : idle_;
-    if (spent && left <= left.zero()) return false;
+    // What has come since without completing a request, empty lines too, buys no time.
+    const bool whole = std::exchange(fresh_, false) || ends_ == Clock::time_point::max();
+    const auto left = whole ? idle_ : ends_ - Clock::now();
+    if (!whole && left <= left.zero()) return false;
     if (left != set_) set_timeout(fd_, SO_RCVTIMEO, left);  // mostly it stands already: no call per request
     set_ = left;
     return true;

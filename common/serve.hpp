@@ -32,6 +32,7 @@ class Patience {
     std::chrono::nanoseconds idle_;
     std::chrono::nanoseconds set_;
     Clock::time_point ends_ = Clock::time_point::max();
+    bool fresh_ = true;  // all of the time is left
     bool farewell_ = false;
 };
 

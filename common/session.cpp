@@ -38,7 +38,10 @@ void Session::received(std::string_view bytes) {
 
 void Session::received_end() { ended_ = true; }
 
-void Session::stop() { ended_ = stopping_ = true; }
+void Session::stop() {
+    keep();
+    ended_ = stopping_ = true;
+}
 
 void Session::abandon() { lost_ = true; }
 
@@ -50,19 +53,27 @@ void Session::time_out() {
 
 bool Session::unfinished() const { return !input().empty() || http_ || discarding_; }
 
-std::string_view Session::input() const { return borrowed_.empty() ? std::string_view(kept_) : borrowed_; }
+std::string_view Session::input() const { return borrowed_.empty() ? std::string_view(kept_).substr(taken_) : borrowed_; }
 
 void Session::consume(std::size_t size) {
     if (borrowed_.empty())
-        kept_.erase(0, size);
+        taken_ += size;
     else
         borrowed_.remove_prefix(size);
 }
 
 /// Makes what is left of the input our own: the caller's buffer may change after this.
 void Session::keep() {
-    if (!borrowed_.empty()) kept_ = std::exchange(borrowed_, {});
-    if (kept_.empty()) release(kept_);
+    if (!borrowed_.empty()) {
+        kept_ = std::exchange(borrowed_, {});
+    } else if (taken_ == kept_.size()) {
+        release(kept_);
+    } else if (taken_ > kept_.size() / 2) {
+        kept_.erase(0, taken_);  // what was taken is let go, though not for each line
+    } else {
+        return;
+    }
+    taken_ = 0;
 }
 
 // --- requests -----------------------------------------------------------------------------------------------------------

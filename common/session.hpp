@@ -40,12 +40,13 @@ class Session {
     [[nodiscard]] Next next();
 
     /// Bytes of the client, when next() said `read`. They are read in place, so they must stay where they are until next()
-    /// says something other than `work`, or work() gives anything but a Reply; what is left by then is copied.
+    /// says something other than `work`, or work() gives anything but a Reply; what is left by then is copied. So a Reply
+    /// that work() gives is to be passed to reply() at once, before another conversation uses the same buffer.
     void received(std::string_view bytes);
     /// The client sends no more (it has half-closed). What is unterminated is a last line.
     void received_end();
-    /// The server is stopping, and no more will be read: what is complete is answered, what is not is dropped, for a
-    /// truncated line must not be taken for a last one.
+    /// The server is stopping, and no more will be read (what was received just before is copied): what is complete is
+    /// answered, what is not is dropped, for a truncated line must not be taken for a last one.
     void stop();
     /// The connection is lost.
     void abandon();
@@ -84,6 +85,7 @@ class Session {
     const Service& service_;
     std::string_view borrowed_;  // input in the caller's buffer
     std::string kept_;           // input of our own, while borrowed_ is empty
+    std::size_t taken_ = 0;      // of kept_
     std::string out_;
     std::size_t sent_ = 0;                    // of out_
     std::string_view line_;                   // the next request, in the input; set while ready_ is line

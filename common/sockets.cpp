@@ -4,6 +4,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/ioctl.h>
 
 #include <array>
 #include <cerrno>
@@ -119,10 +120,29 @@ void refuse(Fd client) noexcept {
     }
 }
 
+namespace {
+
+/// While stopping: all that has come by now, and nothing that comes later. shutdown(2) of the receiving side does not keep a
+/// client's bytes from arriving, so one that goes on sending would hold up the stop.
+void receive_rest(int fd, Session& session) {
+    int waiting = 0;
+    ioctl(fd, FIONREAD, &waiting);
+    std::string rest(static_cast<std::size_t>(waiting), '\0');
+    const ssize_t size = rest.empty() ? 0 : recv(fd, rest.data(), rest.size(), MSG_DONTWAIT);
+    if (size > 0) session.received(std::string_view(rest).substr(0, static_cast<std::size_t>(size)));
+    session.stop();
+}
+
+}  // namespace
+
 bool recv_into(int fd, Session& session) {
     // One page a thread: the one buffer of a loop, and no more than it must be where each client has a thread. It outlives
     // the call, for the session reads the bytes in place.
     thread_local std::array<char, 4096> buffer;
+    if (stop::requested()) {
+        receive_rest(fd, session);
+        return true;
+    }
     const ssize_t size = recv(fd, buffer.data(), buffer.size(), 0);
     if (size > 0)
         session.received({buffer.data(), static_cast<std::size_t>(size)});

@@ -48,7 +48,9 @@ Ready::Ready(const Service& service, int listener) : pid_file_(service.options.p
     }
     stop::on_signals(options.about.name, pid_file_, listener);
     if (!pid_file_.empty()) write_pid_file(pid_file_);
-    fmt::print("{}: listening on {} (pid {})\n", options.about.name, local_address(listener), getpid());
+    const std::string line =
+        fmt::format("{}: listening on {} (pid {})\n", options.about.name, local_address(listener), getpid());
+    std::fputs(line.c_str(), stdout);
     std::fflush(stdout);
 }
 
@@ -59,6 +61,6 @@ Ready::~Ready() {
 }
 
 int failed(const About& about, const std::exception& error) noexcept {
-    fmt::print(stderr, "{}: {}\n", about.name, error.what());
+    std::fputs(fmt::format("{}: {}\n", about.name, error.what()).c_str(), stderr);
     return 1;
 }

@@ -32,7 +32,8 @@ std::atomic<int> listening{-1};
 std::atomic<int> first_signal{0};
 std::atomic<std::int64_t> first_at{0};
 std::atomic<bool> insistent{false};
-std::atomic<bool> others_decide{false};
+enum class Role : std::uint8_t { alone, parent, child };
+std::atomic<Role> role{Role::alone};
 std::atomic<bool> asked_again{false};
 static_assert(std::atomic<bool>::is_always_lock_free && std::atomic<std::int64_t>::is_always_lock_free);
 
@@ -56,7 +57,8 @@ void handle(int signal) {
             if (served[static_cast<std::size_t>(fd)]) shutdown(fd, SHUT_RD);
     } else if (signal == SIGALRM || now_ns() - first_at > echo_ns) {
         asked_again = true;
-        if (signal == SIGALRM || !others_decide) cut_off();
+        // A parent has children to end first. A child leaves it to its parent, but does not outstay the time.
+        if (role == Role::alone || (role == Role::child && signal == SIGALRM)) cut_off();
     }
     errno = saved;
 }
@@ -81,10 +83,10 @@ void on_signals(const std::string& program, const std::string& pid_file, int lis
     for (const int signal : {SIGALRM, SIGINT, SIGTERM}) install(signal, handle);
 }
 
-void in_parent() noexcept { others_decide = true; }
+void in_parent() noexcept { role = Role::parent; }
 
 void in_child(pid_t parent) {
-    others_decide = true;
+    role = Role::child;
     listening = -1;
     pid_file_path.clear();
     install(SIGINT, SIG_IGN);

@@ -17,7 +17,7 @@ namespace stop {
 /// before the first client. `program` and `pid_file` (empty: none) are what is said and removed where all is cut off.
 void on_signals(const std::string& program, const std::string& pid_file, int listener);
 
-/// In a parent, which has children to end before itself: a second signal does no more than make insisted() true.
+/// In a parent, which has children to end before itself: where all would be cut off, insisted() becomes true, and no more.
 void in_parent() noexcept;
 bool insisted() noexcept;
 

@@ -40,7 +40,7 @@ void EpollLoop::run() {
         if (ready < 0 && errno != EINTR) throw std::system_error(errno, std::generic_category(), "epoll_wait");
         now_ = Clock::now();
         const auto unfinished = std::exchange(again_, {});
-        for (const Id id : unfinished) handle(id, 0);
+        for (const Id id : unfinished) go_on(id);
         for (int i = 0; i < ready; ++i) {
             const epoll_event& event = events[static_cast<std::size_t>(i)];
             event.data.u64 == listener_id ? accept_some() : handle(event.data.u64, event.events);
@@ -49,10 +49,17 @@ void EpollLoop::run() {
     }
 }
 
+void EpollLoop::go_on(Id id) {
+    Conversation& c = conversations_.find(id)->second;
+    c.in_again = false;
+    drive(id, c);
+}
+
 void EpollLoop::handle(Id id, std::uint32_t events) {
     const auto found = conversations_.find(id);
     if (found == conversations_.end()) return;  // closed earlier in this round
     Conversation& c = found->second;
+    if (c.in_again) return;  // had its turn
     if (!c.asleep) return drive(id, c);
     // While its request waits, epoll was asked for nothing, and reports only what it always does: the client has reset the
     // connection. Left alone it would report so without end.
@@ -74,10 +81,16 @@ void EpollLoop::drive(Id id, Conversation& c) {
             case Next::work:
                 if (carry_out(c, c.session.work())) break;
                 if (c.asleep) return watch(id, c, 0);
-                return again_.push_back(id);
+                return again(id, c);
             case Next::close: return close(id);
         }
     }
+}
+
+/// Its turn has ended although it could go on: next round, after the others.
+void EpollLoop::again(Id id, Conversation& c) {
+    c.in_again = true;
+    again_.push_back(id);
 }
 
 /// Until the socket can go on, or the client was waited for long enough.
@@ -85,7 +98,7 @@ void EpollLoop::rest(Id id, Conversation& c, std::uint32_t events) {
     const TimePoint ends = c.allowance.ends(c.session, now_);
     if (now_ >= ends) {
         c.session.time_out();
-        return again_.push_back(id);
+        return again(id, c);
     }
     // The entry may lie before the time that counts: requests have moved that on. When it is due, it is moved as well, which
     // is cheaper than to do so at each request.
@@ -129,13 +142,14 @@ void EpollLoop::answer(Conversation& c, const Reply& reply) {
 void EpollLoop::wake(Id id) {
     if (id == listener_id) {
         accept_again_ = deadlines_.move(accept_again_, TimePoint::max());
-        return control(EPOLL_CTL_MOD, listener_, listener_id, EPOLLIN);
+        return control(EPOLL_CTL_ADD, listener_, listener_id, EPOLLIN);
     }
     Conversation& c = conversations_.find(id)->second;
-    // It stays in the queue, out of the way; rest() gives it its next time.
+    // It stays in the queue, out of the way; rest() gives it its next time. The client's turn comes next round: one that
+    // sleeps for no time at all would be due again in this one, for ever.
     c.deadline = deadlines_.move(c.deadline, TimePoint::max());
     if (c.asleep) answer(c, *std::exchange(c.asleep, nullptr));
-    drive(id, c);
+    if (!c.in_again) again(id, c);
 }
 
 void EpollLoop::accept_some() {
@@ -147,7 +161,7 @@ void EpollLoop::accept_some() {
             case Accepted::shortage:
                 // The client stays in the queue, and level-triggered epoll would report it without end.
                 accept_again_ = deadlines_.move(accept_again_, now_ + shortage_pause);
-                return control(EPOLL_CTL_MOD, listener_, listener_id, 0);
+                return control(EPOLL_CTL_DEL, listener_, listener_id, 0);
             case Accepted::stopped: stopped_ = true; return control(EPOLL_CTL_DEL, listener_, listener_id, 0);
         }
     }

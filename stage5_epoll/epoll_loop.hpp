@@ -29,15 +29,18 @@ class EpollLoop {
         Session session;
         Allowance allowance;
         std::unique_ptr<Reply> asleep;  // the answer to a request that waits
+        bool in_again = false;          // has a turn next round, whatever epoll says
         std::uint32_t interest;         // what epoll was asked to report
         Deadlines<Id>::Entry deadline;  // when it wakes, or may have been waited for long enough
     };
 
+    void go_on(Id id);
     void handle(Id id, std::uint32_t events);
     void wake(Id id);
     void accept_some();
     void welcome(Arrival arrival);
     void drive(Id id, Conversation& c);
+    void again(Id id, Conversation& c);
     void rest(Id id, Conversation& c, std::uint32_t events);
     bool carry_out(Conversation& c, Work work);
     void answer(Conversation& c, const Reply& reply);

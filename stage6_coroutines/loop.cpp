@@ -7,8 +7,6 @@
 #include <cerrno>
 #include <system_error>
 
-#include "log.hpp"
-
 Loop::Loop() : epoll_(epoll_create1(EPOLL_CLOEXEC)), event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
     epoll_event event{.events = EPOLLIN, .data = {.ptr = nullptr}};
     if (!epoll_ || !event_ || epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, event_.get(), &event) != 0)
@@ -28,15 +26,10 @@ void Loop::run() {
         for (std::size_t turns = ready_queue.size(); turns > 0; --turns) {
             const auto co = ready_queue.front();
             ready_queue.pop_front();
-            if (!co.done()) {
-                co.resume();
-                continue;
-            }
-            try {
+            if (co.done())
                 running_.extract(co.address()).mapped().result();
-            } catch (const std::exception& error) {
-                logging::error("A coroutine was ended: {}", error.what());
-            }
+            else
+                co.resume();
         }
         const int timeout = ready_queue.empty() ? deadlines_.timeout(Clock::now()) : 0;
         const int ready = running_.empty() ? 0 : epoll_wait(epoll_.get(), events.data(), events.size(), timeout);

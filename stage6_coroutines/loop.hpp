@@ -20,7 +20,7 @@ class Loop {
     Loop(const Loop&) = delete;
     Loop& operator=(const Loop&) = delete;
 
-    /// Starts a coroutine of its own; an exception that ends it is logged.
+    /// Starts a coroutine of its own; an exception that ends it ends run().
     void spawn(Co<void> co);
     /// How many of them have not ended.
     [[nodiscard]] std::size_t running() const noexcept { return running_.size(); }

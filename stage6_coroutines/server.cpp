@@ -60,7 +60,14 @@ Co<void> Server::converse(Client client) {
                     session.time_out();
                 break;
             case Next::work: {
-                const Reply reply = co_await carry_out(session.work());
+                // What is known is answered without a pause: the session still reads its input in the loop's buffer.
+                Work work = session.work();
+                auto* const known = std::get_if<Reply>(&work);
+                Reply reply;
+                if (known)
+                    reply = std::move(*known);
+                else
+                    reply = co_await carry_out(std::move(work));
                 if (reply.counted) ++answered_;
                 session.reply(reply);
                 allowance.renew(loop_.now());
@@ -72,7 +79,6 @@ Co<void> Server::converse(Client client) {
 }
 
 Co<Reply> Server::carry_out(Work work) {
-    if (auto* known = std::get_if<Reply>(&work)) co_return std::move(*known);
     if (auto* wait = std::get_if<Wait>(&work)) {
         co_await loop_.sleep(wait->duration);
         co_return std::move(wait->reply);

@@ -75,7 +75,7 @@ def version_is_one_line(program):
 def a_wrong_command_line_is_status_2(program):
     rows = [(["--port", "65536"], "65535"), (["--port", "-1"], "65535"), (["--port", "x"], ""), (["-p", "70000"], "65535"),
             (["--port"], ""), (["--max-fib", "0"], "90"), (["--max-fib", "91"], "90"), (["--max-fib", "x"], ""),
-            (["--idle-timeout", "-1"], "0"), (["--idle-timeout", "x"], ""), (["--idle-timeout", "nan"], ""),
+            (["--db", ""], ""), (["--idle-timeout", "-1"], "0"), (["--idle-timeout", "x"], ""), (["--idle-timeout", "nan"], ""),
             (["--framing", "chunk"], "recv"), (["--db"], ""), (["--nonsense"], ""), (["--port=0", "nonsense"], "nonsense")]
     rows.append((["--max-clients", "0"], "") if program.stage.has_max_clients else (["--max-clients", "5"], ""))
 

@@ -178,8 +178,8 @@ TEST_F(Api, AnswersOtherPathsWith404AndOtherMethodsWith405) {
     for (const char* line :
          {"POST /fib/7", "PUT /sleep/1", "DELETE /cpuTask", "OPTIONS /ioTask", "TRACE /server", "POST /say/hello?name=x"})
         EXPECT_EQ(allowed(line), "GET, HEAD");
-    for (const char* wrong :
-         {"/fib/%", "/fib/%7", "/fib/%g7", "/%zz", "/fib/%ff", "/%c3%28", "/fib/%00", "/fib/7%0a", "/%7f", "/%c2%9b"})
+    for (const char* wrong : {"/fib/%", "/fib/%7", "/fib/%g7", "/%zz", "/fib/%ff", "/%c3%28", "/fib/%00", "/fib/7%0a",
+                              "/%7f", "/%0a/7", "/%c2%9b"})
         expect_error(get(wrong), 400, wrong);
     EXPECT_EQ(get("/%66ib/%33%30").body, R"({"n":30,"fib":832040})");
 }

@@ -23,7 +23,7 @@ inline Options test_options() {
     return options;
 }
 
-/// What the clients of one server share. The list is empty at the start: no other server lives at the same time.
+/// What the clients of one server share. (Its tasks are in memory, where all servers of the process share them.)
 struct Server {
     explicit Server(Options options = test_options(), KeepAlive keep = KeepAlive::yes)
         : service(std::move(options), keep), tasks(service.options.db) {}

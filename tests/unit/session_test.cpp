@@ -7,7 +7,6 @@
 #include "conversation.hpp"
 
 // There is one under a sanitizer, which has an allocator of its own; GCC has no header for it.
-// NOLINTNEXTLINE(bugprone-reserved-identifier)
 extern "C" std::size_t __sanitizer_get_current_allocated_bytes() __attribute__((weak));
 
 using namespace std::string_literals;
