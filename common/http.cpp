@@ -55,10 +55,7 @@ struct HttpEvents {
         return 0;
     }
     // The two pauses make llhttp_execute() return, so that feed() learns where in the bytes it happened.
-    static int on_headers_complete(llhttp_t* parser) {
-        parser->upgrade = 0;  // an offer (RFC 9110, 7.8) that is not taken up; llhttp would stop reading
-        return HPE_PAUSED;
-    }
+    static int on_headers_complete(llhttp_t*) { return HPE_PAUSED; }
     static int on_body(llhttp_t* parser, const char* at, size_t length) {
         HttpReader& self = reader(parser);
         self.check_line_ends(at);

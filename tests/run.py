@@ -142,7 +142,7 @@ def command_line():
     parser.add_argument("--variant", default="release", choices=["release", "debug", "asan", "tsan"])
     parser.add_argument("--stage", type=int, nargs="+", choices=range(1, 7), default=range(1, 7), metavar="N")
     parser.add_argument("--only", default="", metavar="TEXT", help="only what has this text in its name")
-    parser.add_argument("--row", action="store_true", help="only a few representative checks, and no proofs")
+    parser.add_argument("--row", action="store_true", help="only a few representative checks, no unit tests and no proofs")
     parser.add_argument("--unit", metavar="BINARY", help="a GoogleTest binary to run first")
     parser.add_argument("--server", metavar="COMMAND", help="the server under test is this command, with {port} in it")
     parser.add_argument("--parts", help=f"with --server: only these, of {','.join(PARTS)}")
@@ -157,7 +157,7 @@ def main():
     lost = []
     threading.excepthook = lost.append      # a failure in a thread that nobody waits for is a failure
 
-    passed, failed = run_unit_tests(options.unit) if options.unit else (0, 0)
+    passed, failed = run_unit_tests(options.unit) if options.unit and not options.row else (0, 0)
     if options.server:
         jobs = jobs_for_theirs(options)
     else:
@@ -165,7 +165,7 @@ def main():
     run(jobs)
 
     print()
-    if options.unit:
+    if options.unit and not options.row:
         print(f"unit tests: {passed} passed, {failed} failed")
     (verdicts if options.server else summary)(jobs)
     for failure in lost:

@@ -236,7 +236,7 @@ inline void expect_the_same_however_cut(Server& server, const std::string& text,
     const std::string whole = outcome(server, {said}, end);
     const std::size_t size = said.size();
     for (std::size_t cut = 1; cut < size; ++cut) {
-        const bool looked_at = size < 3000 || cut < 100 || size - cut < 100 || cut % 1021 == 0 || (cut + 8) % 8192 < 16;
+        const bool looked_at = size < 3000 || cut < 40 || size - cut < 40 || cut % 4093 == 0 || (cut + 3) % 8192 < 6;
         if (!looked_at) continue;
         said = input();
         const std::string_view all = said;

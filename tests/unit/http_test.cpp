@@ -243,12 +243,12 @@ TEST(Http, HeadsMayHave16KiB) {
             ASSERT_EQ(head_of(size, in_target).size(), size);
             EXPECT_EQ(responses(ask(server, head_of(size, in_target) + good)).size(), 2U) << size;
             EXPECT_EQ(responses(ask(server, good + head_of(size, in_target))).at(1).status, 200) << size;
-            expect_the_same_however_cut(server, head_of(size, in_target));
         }
         for (const std::size_t size : {head_limit + 1, head_limit + 2, 2 * head_limit, 10 * head_limit}) {
             expect_refusal(server, head_of(size, in_target), {431});
-            expect_the_same_however_cut(server, head_of(size, in_target));
         }
+        for (const std::size_t size : {head_limit, head_limit + 1, head_limit + 2})
+            expect_the_same_however_cut(server, head_of(size, in_target) + good);
     }
     std::string many;
     while (many.size() < head_limit) many += "A: b\r\n";
