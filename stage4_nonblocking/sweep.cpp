@@ -72,12 +72,14 @@ bool Sweep::carry_out(Conversation& c, Work work) {
                           [&](Wait& wait) {
                               // Nobody waits here: the answer is put aside until a later round finds that its time has come.
                               c.asleep = std::make_unique<Reply>(std::move(wait.reply));
-                              c.wakes = now_ + wait.duration;
+                              c.wakes = Clock::now() + wait.duration;  // the round may have begun long ago
                               return false;
                           },
                           [&](Compute& compute) {
                               // Everybody waits here: there is one thread, and it computes.
-                              answer(c, compute.say(compute.n, fib(compute.n)));
+                              const Reply reply = compute.say(compute.n, fib(compute.n));
+                              now_ = Clock::now();  // it took its time
+                              answer(c, reply);
                               return false;
                           },
                           [&](Store& store) {

@@ -87,7 +87,7 @@ class Loop::Sleep final : Timed {
     std::coroutine_handle<> caller_;
 };
 
-inline Loop::Sleep Loop::sleep(std::chrono::nanoseconds duration) { return {*this, now_ + duration}; }
+inline Loop::Sleep Loop::sleep(std::chrono::nanoseconds duration) { return {*this, Clock::now() + duration}; }
 
 /// A descriptor that one coroutine waits for. Does not own it; must be destroyed before it is closed.
 class Socket final : Loop::Timed {

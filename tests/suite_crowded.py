@@ -61,6 +61,20 @@ def who_floods_leaves_the_others_their_turns(server):
                 expect(server.ask("6"), "fib: 8")
 
 
+@check("crowded", computes=True, only=lambda stage: stage.fib_holds_others and not stage.one_at_a_time)
+def who_was_held_up_by_a_fib_still_sleeps_as_long_as_he_asked(server):
+    computing, sleeper = server.connect(), server.connect()
+    for client in computing, sleeper:
+        expect(client.ask("6"), "fib: 8")
+    computing.send("fib 44\n")
+    computing.wait_until_read()
+    sleeper.send("sleep 1\n")
+    expect(computing.line(), "fib: 701408733")
+    began = time.monotonic()
+    expect(sleeper.line(), "slept: 1")
+    expect(time.monotonic() - began > 0.75, True, "most of the second comes after the fib")
+
+
 @check("crowded", "--idle-timeout", "0.4")
 def empty_lines_buy_no_time(server):
     client = server.connect()
