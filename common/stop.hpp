@@ -6,7 +6,8 @@
 /// socket. So there is no flag to be looked at in time and no race with a call about to block, and one mechanism serves
 /// six techniques: each conversation reads its end, answers what is complete (Session::stop()) and closes.
 ///
-/// What still runs after ten seconds, or at a second signal, is cut off: exit status 1.
+/// What still runs after ten seconds, or at a second signal, is cut off: exit status 1. A second one within 50 ms is the
+/// first one's echo: timeout(1) signals its child and then its child's group.
 #pragma once
 
 #include <string>
