@@ -4,11 +4,14 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <charconv>
+#include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "fib.hpp"
 #include "text.hpp"
+#include "work.hpp"
 
 namespace {
 
@@ -36,9 +39,73 @@ CLI::Validator seconds(double highest) {
             range};
 }
 
+using std::chrono::nanoseconds;
+
+nanoseconds to_duration(const std::string& text) {
+    return std::chrono::ceil<nanoseconds>(std::chrono::duration<double>(*parse_seconds(text)));
+}
+
+double to_seconds(nanoseconds duration) { return std::chrono::duration<double>(duration).count(); }
+
+/// A stage's own option while the command line is read: as text, like the others.
+struct OwnOption {
+    const StageOption* of;
+    CLI::Option* option;
+    std::string text;
+};
+
+std::string default_text(const StageOption& own) {
+    return std::visit(Overloaded{
+                          [](const StageOption::WholeNumber& number) {
+                              const bool none = number.value < number.lowest || number.value > number.highest;
+                              return none ? std::string() : std::to_string(number.value);
+                          },
+                          [](const StageOption::Seconds& seconds) { return fmt::format("{:g}", to_seconds(seconds.value)); },
+                          [](const StageOption::OneOf& word) { return word.value; },
+                      },
+                      own.kind);
+}
+
+void add(CLI::App& app, OwnOption& own) {
+    own.text = default_text(*own.of);
+    own.option = app.add_option(own.of->names, own.text, own.of->help);
+    if (!own.text.empty()) own.option->capture_default_str();
+    if (!own.of->needs.empty()) own.option->needs(own.of->needs);
+    if (auto* const number = std::get_if<StageOption::WholeNumber>(&own.of->kind))
+        own.option->check(whole_number(number->lowest, number->highest));
+    else if (auto* const word = std::get_if<StageOption::OneOf>(&own.of->kind))
+        own.option->check(CLI::IsMember(word->words));
+    else
+        own.option->check(seconds(longest_timeout));
+}
+
+/// Gives the value to the stage, and returns it as JSON.
+std::string take(const OwnOption& own) {
+    return std::visit(Overloaded{
+                          [&](const StageOption::WholeNumber& number) {
+                              number.value = std::stoi(own.text);
+                              return own.text;
+                          },
+                          [&](const StageOption::Seconds& seconds) {
+                              seconds.value = to_duration(own.text);
+                              return fmt::format("{}", to_seconds(seconds.value));
+                          },
+                          [&](const StageOption::OneOf& word) {
+                              word.value = own.text;
+                              return '"' + own.text + '"';
+                          },
+                      },
+                      own.of->kind);
+}
+
 }  // namespace
 
-Options parse_options(int argc, char** argv, About about) {
+void wrong_usage(const About& about, const std::string& what) {
+    std::fputs(fmt::format("{}: {} (see {} --help)\n", about.name, what, about.name).c_str(), stderr);
+    std::exit(2);
+}
+
+Options parse_options(int argc, char** argv, About about, const std::vector<StageOption>& of_stage) {
     Options options;
     std::string framing = "line";
     std::string idle = "300";
@@ -60,10 +127,12 @@ Options parse_options(int argc, char** argv, About about) {
                    "seconds after which a client who neither completes a request nor takes a reply is let go; 0: never")
         ->check(seconds(longest_timeout))
         ->capture_default_str();
+    CLI::Option* limit = nullptr;
     if (about.max_clients)
-        app.add_option("--max-clients", max_clients, "clients served at once; one more is told that the server is full")
-            ->check(whole_number(1, 1'000'000))
-            ->capture_default_str();
+        limit =
+            app.add_option("--max-clients", max_clients, "clients served at once; one more is told that the server is full")
+                ->check(whole_number(1, 1'000'000))
+                ->capture_default_str();
     app.add_option("--max-fib", max_fib, "the largest n that fib accepts")
         ->check(whole_number(1, fib_limit))
         ->capture_default_str();
@@ -78,19 +147,30 @@ Options parse_options(int argc, char** argv, About about) {
     app.add_option("--pid-file", options.pid_file, "written when ready, removed at the end");
     auto* verbose = app.add_flag("-v,--verbose", options.verbose, "a line per request on standard error");
     app.add_flag("-q,--quiet", options.quiet, "nothing but errors on standard error")->excludes(verbose);
+    std::vector<OwnOption> own_options;
+    own_options.reserve(of_stage.size());
+    for (const StageOption& own : of_stage) {
+        add(app, own_options.emplace_back(OwnOption{&own, nullptr, {}}));
+        if (own.fixes_clients && limit) own_options.back().option->excludes(limit);
+    }
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
         if (error.get_exit_code() == 0) std::exit(app.exit(error));
-        const std::string line = fmt::format("{}: {} (see {} --help)\n", about.name, printable(error.what()), about.name);
-        std::fputs(line.c_str(), stderr);
-        std::exit(2);
+        wrong_usage(about, printable(error.what()));
+    }
+    for (const OwnOption& own : own_options) {
+        const bool given = own.option->count() > 0;
+        if (given && own.of->fixes_clients) about.max_clients.reset();
+        const bool meaningless = !given && (own.text.empty() || (!own.of->needs.empty() && app.count(own.of->needs) == 0));
+        if (!meaningless) options.of_stage.emplace_back(own.option->get_single_name(), take(own));
     }
     options.about = std::move(about);
+    options.command_line = {argv[0], argv[argc - 1] + std::strlen(argv[argc - 1])};  // string behind string
     options.port = std::stoi(port);
     options.max_fib = std::stoi(max_fib);
     options.max_clients = std::stoi(max_clients);
-    options.idle_timeout = std::chrono::ceil<std::chrono::nanoseconds>(std::chrono::duration<double>(*parse_seconds(idle)));
+    options.idle_timeout = to_duration(idle);
     options.framing = framing == "recv" ? Framing::recv : Framing::line;
     return options;
 }
@@ -100,7 +180,7 @@ std::string describe(const Options& options) {
         {"port", options.port},
         {"host", options.host},
         {"db", options.db},
-        {"idle_timeout", std::chrono::duration<double>(options.idle_timeout).count()},
+        {"idle_timeout", to_seconds(options.idle_timeout)},
         {"max_fib", options.max_fib},
         {"framing", options.framing == Framing::recv ? "recv" : "line"},
         {"allow_host", options.allowed_hosts},
@@ -109,6 +189,11 @@ std::string describe(const Options& options) {
         {"quiet", options.quiet},
     };
     if (options.about.max_clients) in_force["max_clients"] = options.max_clients;
+    for (const auto& [name, value] : options.of_stage) {
+        std::string key = name;
+        std::replace(key.begin(), key.end(), '-', '_');
+        in_force[key] = nlohmann::ordered_json::parse(value);
+    }
     const nlohmann::ordered_json server = {
         {"server", options.about.name}, {"technique", options.about.technique}, {"options", std::move(in_force)}};
     // What a command line holds need not be UTF-8, which JSON must be.

@@ -1,17 +1,23 @@
 #include "serve.hpp"
 
+#include <poll.h>
 #include <sys/time.h>
 
 #include <utility>
 
 #include "limits.hpp"
 
-std::optional<Client> next_client(const Fd& listener) {
+std::optional<Client> next_client(const Listener& listener) {
     for (;;) {
-        Arrival arrival = accept_client(listener.get(), Mode::blocking);
+        Arrival arrival = accept_client(listener, Mode::blocking);
         switch (arrival.outcome) {
             case Accepted::client: return Client(std::move(arrival.fd), std::move(arrival.peer));
-            case Accepted::nobody: break;
+            case Accepted::nobody: {
+                // Several workers may wait here for one client, and one of them gets it.
+                pollfd waited_for{.fd = listener.readiness(), .events = POLLIN, .revents = 0};
+                poll(&waited_for, 1, -1);
+                break;
+            }
             // The client stays in the kernel's queue. Nothing tells when a descriptor is free again, so we look now and
             // then.
             case Accepted::shortage: std::this_thread::sleep_for(shortage_pause); break;

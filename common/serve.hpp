@@ -10,9 +10,10 @@
 #include "sockets.hpp"
 #include "work.hpp"
 
-/// Waits for a client and takes it; nothing once the server is stopping. While descriptors or memory are short, waits for
-/// better times. Throws std::system_error.
-std::optional<Client> next_client(const Fd& listener);
+/// Waits for a client and takes it; nothing once none is to be accepted any more. The listener may block or not, but where
+/// several processes share it, it must not: another may take the client between poll(2) and accept(2). While descriptors or
+/// memory are short, waits for better times. Throws std::system_error.
+std::optional<Client> next_client(const Listener& listener);
 
 /// How long a client is waited for, on a blocking socket: the kernel's own time-outs (SO_RCVTIMEO, socket(7)), shortened
 /// where part of the time is spent, so that a byte now and then buys no client more of it.

@@ -166,6 +166,7 @@ Work Session::message() {
 void Session::reply(const Reply& reply) {
     if (log_) log_->ended(reply.status);
     if (lost_) return;
+    answered_ = true;
     if (speaks_ == Speaks::http) {
         http_response(out_, reply, answer_, service_.options.about.name);
         closing_ = answer_.close;

@@ -66,6 +66,9 @@ class Session {
     /// The outcome of that work.
     void reply(const Reply& reply);
 
+    /// Whether a request has been answered, be it not sent yet.
+    [[nodiscard]] bool answered() const noexcept { return answered_; }
+
     /// Whether half a request is here, whose other half is waited for.
     [[nodiscard]] bool unfinished() const;
 
@@ -95,6 +98,7 @@ class Session {
     HttpAnswer answer_;
     Speaks speaks_ = Speaks::unknown;
     Ready ready_ = Ready::none;
+    bool answered_ = false;
     bool discarding_ = false;  // the rest of a line that was too long
     bool ended_ = false;       // no more input will come
     bool stopping_ = false;

@@ -4,6 +4,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/epoll.h>
 #include <sys/ioctl.h>
 
 #include <array>
@@ -40,42 +41,85 @@ void set_flag(int fd, int level, int option) noexcept {
 
 }  // namespace
 
-Fd listen_on(const std::string& host, int port, Mode mode) {
-    const std::string where = "cannot listen on " + host_and_port(host, std::to_string(port));
+namespace {
+
+/// socket(2) and bind(2); an error is left in errno.
+Fd bind_to(const sockaddr* address, socklen_t size, Mode mode, bool beside_others = false) noexcept {
+    const int type = SOCK_STREAM | SOCK_CLOEXEC | (mode == Mode::nonblocking ? SOCK_NONBLOCK : 0);
+    Fd fd(socket(address->sa_family, type, 0));
+    if (!fd) return fd;
+    // Without it, connections of a server that has just ended would keep its port for a minute (TIME_WAIT, tcp(7)).
+    set_flag(fd.get(), SOL_SOCKET, SO_REUSEADDR);
+    if (beside_others) set_flag(fd.get(), SOL_SOCKET, SO_REUSEPORT);
+    if (bind(fd.get(), address, size) == 0) return fd;
+    const int error = errno;
+    fd.close();
+    errno = error;
+    return {};
+}
+
+Fd bind_to(const std::string& host, const std::string& port, Mode mode, const std::string& failed) {
     addrinfo hints{};
     hints.ai_flags = AI_PASSIVE;
     hints.ai_socktype = SOCK_STREAM;
     addrinfo* found = nullptr;
-    const int failure = getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &found);
-    if (failure != 0) throw std::runtime_error(fmt::format("{}: {}", where, gai_strerror(failure)));
+    const int failure = getaddrinfo(host.c_str(), port.c_str(), &hints, &found);
+    if (failure != 0) throw std::runtime_error(fmt::format("{}: {}", failed, gai_strerror(failure)));
     const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> addresses(found, freeaddrinfo);
-    const int type = SOCK_STREAM | SOCK_CLOEXEC | (mode == Mode::nonblocking ? SOCK_NONBLOCK : 0);
-    int error = 0;
     for (const addrinfo* address = found; address; address = address->ai_next) {
-        Fd fd(socket(address->ai_family, type, 0));
-        // Without it, connections of a server that has just ended would keep its port for a minute (TIME_WAIT, tcp(7)).
-        if (fd) set_flag(fd.get(), SOL_SOCKET, SO_REUSEADDR);
-        // The kernel cuts the queue to net.core.somaxconn.
-        if (fd && bind(fd.get(), address->ai_addr, address->ai_addrlen) == 0 && listen(fd.get(), SOMAXCONN) == 0) return fd;
-        error = errno;
-        if (error == EADDRINUSE) break;  // a second address of the same name would hide the conflict
+        if (Fd fd = bind_to(address->ai_addr, address->ai_addrlen, mode)) return fd;
+        if (errno == EADDRINUSE) break;  // a second address of the same name would hide the conflict
     }
-    throw std::system_error(error, std::generic_category(), where);
+    throw std::system_error(errno, std::generic_category(), failed);
 }
 
-std::string local_address(int fd) {
+}  // namespace
+
+void Listener::in_worker() {
+    both_ = Fd(epoll_create1(EPOLL_CLOEXEC));
+    epoll_event event{.events = EPOLLIN, .data = {}};
+    for (const int fd : {socket_.get(), stop::bell()})
+        if (!both_ || epoll_ctl(both_.get(), EPOLL_CTL_ADD, fd, &event) != 0)
+            throw std::system_error(errno, std::generic_category(), "cannot watch the listener");
+}
+
+Listener listen_on(const std::string& host, int port, Mode mode) { return std::move(listen_apart(host, port, mode, 1)[0]); }
+
+std::vector<Listener> listen_apart(const std::string& host, int port, Mode mode, int number) {
+    const std::string failed = "cannot listen on " + host_and_port(host, std::to_string(port));
+    std::vector<Fd> sockets;
+    sockets.push_back(bind_to(host, std::to_string(port), mode, failed));
+    // The first one took the port for itself, which fails where a server is there already. From now on it shares: sockets
+    // that did so from the start would join those of another server of this user without a word.
+    if (number > 1) set_flag(sockets[0].get(), SOL_SOCKET, SO_REUSEPORT);
     sockaddr_storage address{};
     socklen_t size = sizeof address;
-    getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size);
+    getsockname(sockets[0].get(), reinterpret_cast<sockaddr*>(&address), &size);
+    for (int i = 1; i < number; ++i)
+        sockets.push_back(bind_to(reinterpret_cast<const sockaddr*>(&address), size, mode, true));
+    std::vector<Listener> listeners;
+    for (Fd& fd : sockets) {
+        // The kernel cuts the queue to net.core.somaxconn.
+        if (!fd || listen(fd.get(), SOMAXCONN) != 0) throw std::system_error(errno, std::generic_category(), failed);
+        listeners.emplace_back(std::move(fd));
+    }
+    return listeners;
+}
+
+std::string local_address(const Listener& listener) {
+    sockaddr_storage address{};
+    socklen_t size = sizeof address;
+    getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &size);
     const Name name = numeric(address, size);
     return host_and_port(name.host.data(), name.port.data());
 }
 
-Arrival accept_client(int listener, Mode mode) {
+Arrival accept_client(const Listener& listener, Mode mode) {
+    if (stop::leaving()) return {Accepted::stopped, {}, {}};
     sockaddr_storage address{};
     socklen_t size = sizeof address;
     const int flags = SOCK_CLOEXEC | (mode == Mode::nonblocking ? SOCK_NONBLOCK : 0);
-    Fd fd(accept4(listener, reinterpret_cast<sockaddr*>(&address), &size, flags));
+    Fd fd(accept4(listener.get(), reinterpret_cast<sockaddr*>(&address), &size, flags));
     if (fd) {
         if (fd.get() >= descriptor_limit) return {Accepted::shortage, {}, {}};
         // Each reply leaves at once: else Nagle's algorithm holds it until the client's delayed acknowledgement (tcp(7)).
@@ -87,9 +131,8 @@ Arrival accept_client(int listener, Mode mode) {
         case ENFILE:
         case ENOBUFS:
         case ENOMEM: return {Accepted::shortage, {}, {}};
-        case EINVAL:  // what shutdown(2) makes of a listening socket
-            if (stop::requested()) return {Accepted::stopped, {}, {}};
-            break;
+        // What shutdown(2) makes of a listening socket, the parent's perhaps, whose word to this worker is on its way.
+        case EINVAL: return {Accepted::stopped, {}, {}};
         // The client's own network error arrives here (accept(2)); it ends that client and nobody else.
         case EAGAIN:
         case EINTR:
@@ -122,7 +165,7 @@ void refuse(Fd client) noexcept {
 
 namespace {
 
-/// While stopping: all that has come by now, and nothing that comes later. shutdown(2) of the receiving side does not keep a
+/// At our end: all that has come by now, and nothing that comes later. shutdown(2) of the receiving side does not keep a
 /// client's bytes from arriving, so one that goes on sending would hold up the stop.
 void receive_rest(int fd, Session& session) {
     int waiting = 0;
@@ -139,7 +182,7 @@ bool recv_into(int fd, Session& session) {
     // One page a thread: the one buffer of a loop, and no more than it must be where each client has a thread. It outlives
     // the call, for the session reads the bytes in place.
     thread_local std::array<char, 4096> buffer;
-    if (stop::requested()) {
+    if (stop::hung_up(fd)) {
         receive_rest(fd, session);
         return true;
     }
@@ -147,7 +190,7 @@ bool recv_into(int fd, Session& session) {
     if (size > 0)
         session.received({buffer.data(), static_cast<std::size_t>(size)});
     else if (size == 0)
-        stop::requested() ? session.stop() : session.received_end();
+        stop::hung_up(fd) ? session.stop() : session.received_end();
     else if (errno == EAGAIN)
         return false;
     else if (errno != EINTR)
@@ -164,6 +207,7 @@ bool send_from(int fd, Session& session) {
         return false;
     else if (errno != EINTR)
         session.abandon();
+    if (session.answered()) stop::answered(fd);
     if (session.said_all()) shutdown(fd, SHUT_WR);
     return true;
 }

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "fd.hpp"
 #include "session.hpp"
@@ -13,12 +14,36 @@
 /// Whether a call on the socket waits until it can go on.
 enum class Mode : std::uint8_t { blocking, nonblocking };
 
-/// A socket that listens on the host (a name or an address, IPv4 or IPv6) and port (0: any free one). Throws
-/// std::system_error or std::runtime_error, "cannot listen on HOST:PORT: …". socket(2), bind(2), listen(2).
-Fd listen_on(const std::string& host, int port, Mode mode);
+/// A socket that listens: the kernel makes connections with clients and queues them on it until they are accepted. A stop
+/// shuts it down, and refuses them.
+class Listener {
+   public:
+    explicit Listener(Fd socket) : socket_(std::move(socket)), served_(socket_.get()) {}
 
-/// A socket's own address, as in 127.0.0.1:9999 or [::1]:9999. getsockname(2).
-std::string local_address(int fd);
+    [[nodiscard]] int get() const noexcept { return socket_.get(); }
+
+    /// In a worker, after stop::in_worker(): the listener is shared with the master and with whoever comes after this
+    /// worker, so it is not shut down when this worker goes. Throws std::system_error.
+    void in_worker();
+    /// What poll(2) and epoll(7) should watch: can be read when there is a client to be accepted, and when none is to be
+    /// accepted any more. The socket itself; in a worker an epoll instance that watches it and the worker's bell.
+    [[nodiscard]] int readiness() const noexcept { return both_ ? both_.get() : socket_.get(); }
+
+   private:
+    Fd socket_;
+    stop::Served served_;
+    Fd both_;
+};
+
+/// Listens on the host (a name or an address, IPv4 or IPv6) and port (0: any free one). Throws std::system_error or
+/// std::runtime_error, "cannot listen on HOST:PORT: …". socket(2), bind(2), listen(2).
+Listener listen_on(const std::string& host, int port, Mode mode);
+/// So many sockets on one port, each with a queue of its own: the kernel deals the clients out among them (SO_REUSEPORT,
+/// socket(7)). The port must be free, as above; other servers can't join in. Throws as above.
+std::vector<Listener> listen_apart(const std::string& host, int port, Mode mode, int number);
+
+/// A listener's address, as in 127.0.0.1:9999 or [::1]:9999. getsockname(2).
+std::string local_address(const Listener& listener);
 
 /// A client's connection.
 struct Client {
@@ -37,7 +62,7 @@ enum class Accepted : std::uint8_t {
     client,    ///< one more
     nobody,    ///< none now: a non-blocking listener has none waiting, one gave up meanwhile, or a signal came
     shortage,  ///< no descriptor or no memory is left: clients must wait. Asking again at once would spin.
-    stopped    ///< the listener was shut down
+    stopped    ///< none is to be accepted any more
 };
 
 struct Arrival {
@@ -48,7 +73,7 @@ struct Arrival {
 
 /// Takes one client off the listener's queue: blocking or not as the listener is; the client's socket is as `mode` says.
 /// Throws std::system_error for what can only be a bug. accept4(2).
-Arrival accept_client(int listener, Mode mode);
+Arrival accept_client(const Listener& listener, Mode mode);
 
 /// Tells a client that there is no place, and closes without waiting for it: `error: server is full`.
 void refuse(Fd client) noexcept;

@@ -12,7 +12,6 @@
 
 #include "limits.hpp"
 #include "log.hpp"
-#include "sockets.hpp"
 #include "stop.hpp"
 #include "tasks.hpp"
 #include "text.hpp"
@@ -36,7 +35,7 @@ void write_pid_file(const std::string& path) {
 
 }  // namespace
 
-Ready::Ready(const Service& service, int listener) : pid_file_(service.options.pid_file), owner_(getpid()) {
+Ready::Ready(const Service& service, const Listener& listener) : pid_file_(service.options.pid_file), owner_(getpid()) {
     const Options& options = service.options;
     if (options.quiet) logging::set_level(logging::Level::quiet);
     if (options.verbose) logging::set_level(logging::Level::verbose);
@@ -46,7 +45,7 @@ Ready::Ready(const Service& service, int listener) : pid_file_(service.options.p
     } catch (const TasksError& error) {
         throw std::runtime_error(fmt::format("cannot open the database {}: {}", printable(options.db), error.what()));
     }
-    stop::on_signals(options.about.name, pid_file_, listener);
+    stop::on_signals(options.about.name, pid_file_);
     if (!pid_file_.empty()) write_pid_file(pid_file_);
     const std::string line =
         fmt::format("{}: listening on {} (pid {})\n", options.about.name, local_address(listener), getpid());

@@ -4,8 +4,8 @@
 #include <exception>
 #include <string>
 
-#include "fd.hpp"
 #include "service.hpp"
+#include "sockets.hpp"
 
 /// From here on the server is ready, and while this lives it is: raises the soft limit of descriptors, installs the signal
 /// handlers, opens the tasks once (so that a database that can't be opened is an error now, not at the first task), writes
@@ -13,7 +13,7 @@
 /// the pid file, and the log says what ended it. Throws std::system_error or std::runtime_error.
 class Ready {
    public:
-    Ready(const Service& service, int listener);
+    Ready(const Service& service, const Listener& listener);
     Ready(const Ready&) = delete;
     Ready& operator=(const Ready&) = delete;
     ~Ready();

@@ -1,16 +1,17 @@
 #include "stop.hpp"
 
 #include <fmt/format.h>
+#include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
 #include <atomic>
 #include <cerrno>
-#include <csignal>
-#include <cstdint>
 #include <ctime>
+#include <system_error>
 #include <utility>
 
 #include "limits.hpp"
@@ -26,16 +27,17 @@ constexpr unsigned grace_seconds = 10;
 constexpr std::int64_t echo_ns = 50'000'000;
 
 // All that the handler touches: lock-free atomics and constants. Untouched pages of the table cost nothing.
-std::array<std::atomic<bool>, descriptor_limit> served;
+enum class State : std::uint8_t { none, fresh, answered };
+std::array<std::atomic<State>, descriptor_limit> served;
 std::atomic<int> served_end{0};  // above the highest descriptor ever served
-std::atomic<int> listening{-1};
 std::atomic<int> first_signal{0};
 std::atomic<std::int64_t> first_at{0};
-std::atomic<bool> insistent{false};
 enum class Role : std::uint8_t { alone, parent, child };
 std::atomic<Role> role{Role::alone};
 std::atomic<bool> asked_again{false};
-static_assert(std::atomic<bool>::is_always_lock_free && std::atomic<std::int64_t>::is_always_lock_free);
+std::atomic<bool> retired{false};
+std::atomic<int> bell_fd{-1};
+static_assert(std::atomic<State>::is_always_lock_free && std::atomic<std::int64_t>::is_always_lock_free);
 
 std::string last_words;
 std::string pid_file_path;
@@ -46,20 +48,24 @@ std::int64_t now_ns() noexcept {
     return now.tv_sec * 1'000'000'000 + now.tv_nsec;
 }
 
-void handle(int signal) {
+std::atomic<State>& state(int fd) noexcept { return served[static_cast<std::size_t>(fd)]; }
+
+/// On everybody who has got so far.
+void hang_up_on(State least) noexcept {
+    for (int fd = 0; fd < served_end; ++fd)
+        if (state(fd) >= least) shutdown(fd, SHUT_RD);
+}
+
+void ring() noexcept {
+    const std::uint64_t one = 1;
+    if (bell_fd >= 0) static_cast<void>(!::write(bell_fd, &one, sizeof one));
+}
+
+void retire(int /*signal*/) {
     const int saved = errno;
-    if (first_signal == 0) {
-        first_at = now_ns();
-        first_signal = signal;
-        alarm(grace_seconds);
-        if (listening >= 0) shutdown(listening, SHUT_RD);
-        for (int fd = 0; fd < served_end; ++fd)
-            if (served[static_cast<std::size_t>(fd)]) shutdown(fd, SHUT_RD);
-    } else if (signal == SIGALRM || now_ns() - first_at > echo_ns) {
-        asked_again = true;
-        // A parent has children to end first. A child leaves it to its parent, but does not outstay the time.
-        if (role == Role::alone || (role == Role::child && signal == SIGALRM)) cut_off();
-    }
+    retired = true;
+    ring();
+    hang_up_on(State::answered);
     errno = saved;
 }
 
@@ -72,22 +78,64 @@ void install(int signal, void (*handler)(int)) {
 
 }  // namespace
 
-void on_signals(const std::string& program, const std::string& pid_file, int listener) {
+void take(int signal) {
+    const int saved = errno;
+    if (first_signal == 0) {
+        first_at = now_ns();
+        first_signal = signal;
+        alarm(grace_seconds);
+        ring();
+        hang_up_on(State::fresh);
+    } else if (signal == SIGALRM || now_ns() - first_at > echo_ns) {
+        asked_again = true;
+        // A parent has children to end first. A child leaves it to its parent, but does not outstay the time.
+        if (role == Role::alone || (role == Role::child && signal == SIGALRM)) cut_off();
+    }
+    errno = saved;
+}
+
+void on_signals(const std::string& program, const std::string& pid_file) {
     last_words = fmt::format("{}: cut off what was still in progress\n", program);
     pid_file_path = pid_file;
-    listening = listener;
     install(SIGPIPE, SIG_IGN);
     struct sigaction hangup {};
     sigaction(SIGHUP, nullptr, &hangup);
-    if (hangup.sa_handler != SIG_IGN) install(SIGHUP, handle);
-    for (const int signal : {SIGALRM, SIGINT, SIGTERM}) install(signal, handle);
+    if (hangup.sa_handler != SIG_IGN) install(SIGHUP, take);
+    for (const int signal : {SIGALRM, SIGINT, SIGTERM}) install(signal, take);
 }
 
 void in_parent() noexcept { role = Role::parent; }
 
+namespace {
+
+/// Takes note of those that have ended; whether all of them ended well.
+bool reap(std::set<pid_t>& children) {
+    bool well = true;
+    int status = 0;
+    for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0; children.erase(pid)) well = well && status == 0;
+    return well;
+}
+
+}  // namespace
+
+int end(std::set<pid_t> children, const sigset_t& signals) {
+    for (const pid_t child : children) kill(child, SIGTERM);
+    bool well = reap(children);
+    while (!children.empty() && !asked_again) {
+        const int signal = sigwaitinfo(&signals, nullptr);
+        if (signal == SIGINT || signal == SIGTERM || signal == SIGALRM) take(signal);
+        well = reap(children) && well;
+    }
+    if (children.empty()) return well ? 0 : 1;
+    for (const pid_t child : children) kill(child, SIGKILL);
+    while (wait(nullptr) > 0) {
+    }
+    cut_off();
+}
+
 void in_child(pid_t parent) {
     role = Role::child;
-    listening = -1;
+    for (int fd = 0; fd < served_end; ++fd) state(fd) = State::none;
     pid_file_path.clear();
     install(SIGINT, SIG_IGN);
     install(SIGHUP, SIG_IGN);
@@ -95,8 +143,16 @@ void in_child(pid_t parent) {
     if (getppid() != parent) raise(SIGTERM);  // it died before the line above
 }
 
-bool insisted() noexcept { return asked_again; }
+void in_worker(pid_t master) {
+    bell_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (bell_fd < 0) throw std::system_error(errno, std::generic_category(), "eventfd");
+    install(retire_signal, retire);
+    in_child(master);
+}
+
+int bell() noexcept { return bell_fd; }
 bool requested() noexcept { return first_signal != 0; }
+bool leaving() noexcept { return requested() || retired; }
 
 const char* signal_name() noexcept {
     const int signal = first_signal;
@@ -110,7 +166,7 @@ void cut_off() noexcept {
 }
 
 Served::Served(int fd) noexcept : fd_(fd) {
-    served[static_cast<std::size_t>(fd)] = true;
+    state(fd) = State::fresh;
     for (int end = served_end; end <= fd && !served_end.compare_exchange_weak(end, fd + 1);) {
     }
     if (requested()) shutdown(fd, SHUT_RD);
@@ -119,7 +175,15 @@ Served::Served(int fd) noexcept : fd_(fd) {
 Served::Served(Served&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
 
 Served::~Served() {
-    if (fd_ >= 0) served[static_cast<std::size_t>(fd_)] = false;
+    if (fd_ >= 0) state(fd_) = State::none;
 }
+
+void answered(int fd) noexcept {
+    if (state(fd) == State::answered) return;
+    state(fd) = State::answered;
+    if (retired) shutdown(fd, SHUT_RD);
+}
+
+bool hung_up(int fd) noexcept { return requested() || (retired && state(fd) == State::answered); }
 
 }  // namespace stop

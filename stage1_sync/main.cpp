@@ -10,8 +10,8 @@ int main(int argc, char** argv) {
     try {
         const Options options = parse_options(argc, argv, about);
         const Service service(options, KeepAlive::no);
-        const Fd listener = listen_on(options.host, options.port, Mode::blocking);
-        const Ready ready(service, listener.get());
+        const Listener listener = listen_on(options.host, options.port, Mode::blocking);
+        const Ready ready(service, listener);
 
         Tasks tasks(options.db);
         std::uint64_t answered = 0;

@@ -31,34 +31,14 @@ int serve_in_child(Client client, const Service& service) {
 }
 
 /// A child that has ended stays in the process table (a zombie) until its parent asks how. WNOHANG: do not wait for the
-/// others. One SIGCHLD may stand for several children, so we ask until there are no more (waitpid(2)). Returns whether all
-/// of them ended well.
-bool reap(Children& children) {
-    bool well = true;
-    int status = 0;
-    for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0; children.erase(pid)) well = well && status == 0;
-    return well;
-}
-
-/// The parent's end: children take its word alone, so it passes the signal on and waits for them; for ten seconds, or until
-/// it is asked again. Returns the exit status.
-int stop_children(Children& children, const sigset_t& usual) {
-    for (const pid_t child : children) kill(child, SIGTERM);
-    bool well = reap(children);
-    while (!children.empty() && !stop::insisted()) {
-        sigsuspend(&usual);  // signals come here and at no other time
-        well = reap(children) && well;
-    }
-    if (children.empty()) return well ? 0 : 1;
-    for (const pid_t child : children) kill(child, SIGKILL);
-    while (wait(nullptr) > 0) {
-    }
-    stop::cut_off();
+/// others. One SIGCHLD may stand for several children, so we ask until there are no more (waitpid(2)).
+void reap(Children& children) {
+    for (pid_t pid; (pid = waitpid(-1, nullptr, WNOHANG)) > 0;) children.erase(pid);
 }
 
 }  // namespace
 
-int fork_per_client(const Service& service, int listener) {
+int fork_per_client(const Service& service, const Listener& listener) {
     stop::in_parent();
     const pid_t parent = getpid();
     if (service.options.db == ":memory:")
@@ -75,7 +55,7 @@ int fork_per_client(const Service& service, int listener) {
 
     Children children;
     for (;;) {
-        pollfd client{.fd = listener, .events = POLLIN, .revents = 0};
+        pollfd client{.fd = listener.get(), .events = POLLIN, .revents = 0};
         ppoll(&client, 1, nullptr, &usual);
         // Where a client is there already, ppoll(2) returns without letting signals in: this does.
         sigprocmask(SIG_SETMASK, &usual, nullptr);
@@ -92,7 +72,7 @@ int fork_per_client(const Service& service, int listener) {
         const pid_t child = fork();
         if (child == 0) {
             // The child holds copies of the parent's descriptors: it must not keep the port open when the parent has gone.
-            close(listener);
+            close(listener.get());
             stop::in_child(parent);
             std::signal(SIGCHLD, SIG_DFL);
             sigprocmask(SIG_SETMASK, &usual, nullptr);
@@ -104,5 +84,5 @@ int fork_per_client(const Service& service, int listener) {
             refuse(std::move(arrival.fd));
         // Here the parent's copy of the client's descriptor is closed: the child's alone keeps the connection.
     }
-    return stop_children(children, usual);
+    return stop::end(std::move(children), signals);
 }

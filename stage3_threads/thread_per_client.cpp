@@ -7,29 +7,9 @@
 #include <thread>
 
 #include "serve.hpp"
-#include "tasks.hpp"
+#include "shared.hpp"
 
 namespace {
-
-/// What all threads touch, so each touch needs the lock: without it two of them would read the same count, add one, and
-/// write the same sum. One lock for both, as neither is held for long: waiting and computing happen outside of it.
-struct Shared {
-    explicit Shared(const std::string& db) : tasks(db) {}
-
-    std::mutex mutex;
-    Tasks tasks;
-    std::uint64_t answered = 0;
-};
-
-Reply carry_out(Work work, Shared& shared) {
-    Reply reply = wait_or_compute(std::move(work), [&](Store& store) {
-        const std::lock_guard lock(shared.mutex);
-        return store.run(shared.tasks, shared.answered);
-    });
-    const std::lock_guard lock(shared.mutex);
-    if (reply.counted) ++shared.answered;
-    return reply;
-}
 
 /// The threads that run, each with its client. A thread must be joined, or its stack is never given back; the one that
 /// leaves joins the one that left before it, so that there is one at most to be joined at any time.
@@ -99,7 +79,7 @@ void choose_stack_size() {
 
 }  // namespace
 
-void thread_per_client(const Service& service, const Fd& listener) {
+void thread_per_client(const Service& service, const Listener& listener) {
     choose_stack_size();
     Shared shared(service.options.db);
     Crowd crowd;

@@ -2,7 +2,8 @@
 
 #include "fib.hpp"
 
-Sweep::Sweep(const Service& service, int listener) : service_(service), listener_(listener), tasks_(service.options.db) {}
+Sweep::Sweep(const Service& service, const Listener& listener)
+    : service_(service), listener_(listener), tasks_(service.options.db) {}
 
 Sweep::Conversation::Conversation(Arrival arrival, const Service& service, TimePoint now)
     : client(std::move(arrival.fd), arrival.peer),

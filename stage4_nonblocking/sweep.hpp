@@ -12,7 +12,7 @@
 class Sweep {
    public:
     /// The listener is non-blocking.
-    Sweep(const Service& service, int listener);
+    Sweep(const Service& service, const Listener& listener);
 
     /// Serves until the server stops and every client is gone. Throws std::system_error.
     void run();
@@ -34,7 +34,7 @@ class Sweep {
     void answer(Conversation& c, const Reply& reply);
 
     const Service& service_;
-    const int listener_;
+    const Listener& listener_;
     Tasks tasks_;
     std::uint64_t answered_ = 0;  // one thread: no lock
     std::list<Conversation> conversations_;

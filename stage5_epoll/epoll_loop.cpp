@@ -15,7 +15,7 @@ constexpr int arrivals_at_once = 64;
 
 }  // namespace
 
-EpollLoop::EpollLoop(const Service& service, int listener)
+EpollLoop::EpollLoop(const Service& service, const Listener& listener)
     : service_(service),
       listener_(listener),
       tasks_(service.options.db),
@@ -23,7 +23,7 @@ EpollLoop::EpollLoop(const Service& service, int listener)
       accept_again_(deadlines_.add(TimePoint::max(), listener_id)),
       next_id_(listener_id + 1) {
     if (!epoll_) throw std::system_error(errno, std::generic_category(), "epoll_create1");
-    control(EPOLL_CTL_ADD, listener_, listener_id, EPOLLIN);
+    control(EPOLL_CTL_ADD, listener_.readiness(), listener_id, EPOLLIN);
 }
 
 EpollLoop::Conversation::Conversation(Arrival arrival, const Service& service, TimePoint now)
@@ -145,7 +145,7 @@ void EpollLoop::answer(Conversation& c, const Reply& reply) {
 void EpollLoop::wake(Id id) {
     if (id == listener_id) {
         accept_again_ = deadlines_.move(accept_again_, TimePoint::max());
-        return control(EPOLL_CTL_ADD, listener_, listener_id, EPOLLIN);
+        return control(EPOLL_CTL_ADD, listener_.readiness(), listener_id, EPOLLIN);
     }
     Conversation& c = conversations_.find(id)->second;
     // It stays in the queue, out of the way; rest() gives it its next time. The client's turn comes next round: one that
@@ -164,8 +164,8 @@ void EpollLoop::accept_some() {
             case Accepted::shortage:
                 // The client stays in the queue, and level-triggered epoll would report it without end.
                 accept_again_ = deadlines_.move(accept_again_, now_ + shortage_pause);
-                return control(EPOLL_CTL_DEL, listener_, listener_id, 0);
-            case Accepted::stopped: stopped_ = true; return control(EPOLL_CTL_DEL, listener_, listener_id, 0);
+                return control(EPOLL_CTL_DEL, listener_.readiness(), listener_id, 0);
+            case Accepted::stopped: stopped_ = true; return control(EPOLL_CTL_DEL, listener_.readiness(), listener_id, 0);
         }
     }
 }

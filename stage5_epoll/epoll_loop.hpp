@@ -14,7 +14,7 @@
 class EpollLoop {
    public:
     /// The listener is non-blocking. Throws std::system_error.
-    EpollLoop(const Service& service, int listener);
+    EpollLoop(const Service& service, const Listener& listener);
 
     /// Serves until the server stops and every client is gone. Throws std::system_error.
     void run();
@@ -49,7 +49,7 @@ class EpollLoop {
     void close(Id id);
 
     const Service& service_;
-    const int listener_;
+    const Listener& listener_;
     Tasks tasks_;
     std::uint64_t answered_ = 0;  // one thread: no lock
     Fd epoll_;

@@ -9,9 +9,9 @@ int main(int argc, char** argv) {
     try {
         const Options options = parse_options(argc, argv, about);
         const Service service(options);
-        const Fd listener = listen_on(options.host, options.port, Mode::nonblocking);
-        const Ready ready(service, listener.get());
-        EpollLoop(service, listener.get()).run();
+        const Listener listener = listen_on(options.host, options.port, Mode::nonblocking);
+        const Ready ready(service, listener);
+        EpollLoop(service, listener).run();
         return 0;
     } catch (const std::exception& error) {
         return failed(about, error);

@@ -13,10 +13,10 @@ int main(int argc, char** argv) {
     try {
         const Options options = parse_options(argc, argv, about);
         const Service service(options);
-        const Fd listener = listen_on(options.host, options.port, Mode::nonblocking);
-        const Ready ready(service, listener.get());
+        const Listener listener = listen_on(options.host, options.port, Mode::nonblocking);
+        const Ready ready(service, listener);
         const int processors = static_cast<int>(std::thread::hardware_concurrency());
-        Server(service, listener.get(), std::max(processors, 2)).run();
+        Server(service, listener, std::max(processors, 2)).run();
         return 0;
     } catch (const std::exception& error) {
         return failed(about, error);

@@ -6,7 +6,7 @@ namespace {
 constexpr int arrivals_in_a_row = 64;
 }
 
-Server::Server(const Service& service, int listener, int threads)
+Server::Server(const Service& service, const Listener& listener, int threads)
     : service_(service),
       listener_(listener),
       tasks_(service.options.db),
@@ -20,7 +20,7 @@ void Server::run() {
 }
 
 Co<void> Server::accept_clients() {
-    Socket socket(loop_, listener_);
+    Socket socket(loop_, listener_.readiness());
     for (int arrivals = 1;; ++arrivals) {
         // However many arrive, those who are here already have their turns.
         if (arrivals % arrivals_in_a_row == 0) co_await loop_.turn();

@@ -12,7 +12,7 @@
 class Server {
    public:
     /// The listener is non-blocking. Throws std::system_error.
-    Server(const Service& service, int listener, int threads);
+    Server(const Service& service, const Listener& listener, int threads);
 
     /// Serves until the server stops and every client is gone. Throws std::system_error.
     void run();
@@ -24,7 +24,7 @@ class Server {
     Reply write(const Store& store);
 
     const Service& service_;
-    const int listener_;
+    const Listener& listener_;
     Tasks tasks_;  // for reads, in the loop
     std::uint64_t answered_ = 0;
     std::mutex mutex_;     // for what follows, which the pool's threads share

@@ -1,0 +1,44 @@
+#include "prefork.hpp"
+
+#include <sys/time.h>
+
+#include <csignal>
+
+#include "serve.hpp"
+#include "stop.hpp"
+#include "tasks.hpp"
+
+namespace {
+
+/// The worker's own alarm: SIGALRM ends it where it stands (setitimer(2)), in a computation as well as in a sleep, and the
+/// master puts another in its place. Zero turns it off.
+void set_alarm(std::chrono::nanoseconds time) noexcept {
+    if (stop::requested()) return;  // the end of a stop is set with the same timer, and stands
+    const auto us = (time.count() + 999) / 1000;
+    const itimerval timer{.it_interval = {}, .it_value = {.tv_sec = us / 1'000'000, .tv_usec = us % 1'000'000}};
+    setitimer(ITIMER_REAL, &timer, nullptr);
+}
+
+}  // namespace
+
+void prefork(const Service& service, const Prefork& options, const Listener& listener) {
+    std::signal(SIGALRM, SIG_DFL);
+    Tasks tasks(service.options.db);
+    std::uint64_t answered = 0;
+    int requests = 0;
+    const auto carry_out = [&](Work work) {
+        set_alarm(options.timeout);
+        Reply reply = wait_or_compute(std::move(work), [&](Store& store) { return store.run(tasks, answered); });
+        set_alarm({});
+        ++requests;
+        if (reply.counted) ++answered;
+        return reply;
+    };
+
+    // Stage 1, several times: the kernel's queue is one, and whoever is free takes the next client from it.
+    while (options.max_requests == 0 || requests < options.max_requests) {
+        const auto client = next_client(listener);
+        if (!client) return;
+        serve(*client, service, carry_out);
+    }
+}
