@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <ctime>
 #include <map>
 #include <optional>
 
@@ -12,6 +13,13 @@
 
 using Clock = std::chrono::steady_clock;
 using TimePoint = Clock::time_point;
+
+/// The time left until then, for calls that want it so; none where it is past.
+inline timespec time_left(TimePoint until) noexcept {
+    const auto left = std::max(until - Clock::now(), Clock::duration::zero());
+    const auto seconds = std::chrono::floor<std::chrono::seconds>(left);
+    return {.tv_sec = seconds.count(), .tv_nsec = std::chrono::nanoseconds(left - seconds).count()};
+}
 
 /// Until when one client is waited for: a while after it last completed a request or took a reply, and a moment once it was
 /// told everything. It is kept up to date by writing a number; only when the time has come is it looked at.

@@ -165,6 +165,9 @@ void HttpReader::field_ends() {
         request_.host = value;
     } else if (equal_ignoring_case(name_, "content-type")) {
         request_.content_type = value;
+    } else if (equal_ignoring_case(name_, "x-forwarded-for")) {
+        if (!request_.forwarded.empty()) request_.forwarded += ", ";  // several fields are one list (RFC 9110, 5.3)
+        request_.forwarded += value;
     } else if (equal_ignoring_case(name_, "expect")) {
         expects_ = equal_ignoring_case(value, "100-continue");
     } else if (equal_ignoring_case(name_, "transfer-encoding")) {

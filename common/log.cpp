@@ -24,16 +24,23 @@ void write(std::string_view level, std::string_view text) {
     static_cast<void>(!::write(STDERR_FILENO, line.data(), line.size()));
 }
 
-void Requests::begins(std::string_view request) {
-    constexpr std::size_t longest = 200;
-    request_ = printable(request.substr(0, longest));
-    if (request.size() > longest) request_ += "...";
+namespace {
+
+std::string excerpt(std::string_view text, std::size_t longest) {
+    return printable(text.substr(0, longest)) + (text.size() > longest ? "..." : "");
+}
+
+}  // namespace
+
+void Requests::begins(std::string_view request, std::string_view forwarded) {
+    request_ = excerpt(request, 200);
+    forwarded_ = excerpt(forwarded, 100);
     began_ = std::chrono::steady_clock::now();
 }
 
 void Requests::ended(int status) {
     const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - began_;
-    info("{} {} ({}) {:.2f}ms", status, request_, peer_, took.count());
+    info("{} {} ({}{}{}) {:.2f}ms", status, request_, forwarded_, forwarded_.empty() ? "" : " via ", peer_, took.count());
 }
 
 }  // namespace logging

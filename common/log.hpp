@@ -33,16 +33,18 @@ void error(fmt::format_string<T...> format, T&&... values) {
 }
 
 /// With --verbose, a line per request, as Tornado's users know it:
-/// `200 GET /say/hello?name=alice (127.0.0.1) 1005.81ms`. One object per connection; the time runs from begins() to ended().
+/// `200 GET /say/hello?name=alice (127.0.0.1) 1005.81ms`, or (203.0.113.7 via 127.0.0.1) where a proxy said so, whose word
+/// is as good as the proxy. One object per connection; the time runs from begins() to ended().
 class Requests {
    public:
     explicit Requests(std::string peer) : peer_(std::move(peer)) {}
-    void begins(std::string_view request);
+    void begins(std::string_view request, std::string_view forwarded = {});
     void ended(int status);
 
    private:
     std::string peer_;
     std::string request_;
+    std::string forwarded_;
     std::chrono::steady_clock::time_point began_;
 };
 

@@ -15,12 +15,12 @@
 #include <utility>
 #include <vector>
 
+#include "deadlines.hpp"
 #include "log.hpp"
 #include "stop.hpp"
 
 namespace {
 
-using Clock = std::chrono::steady_clock;
 using Serve = std::function<void(const Listener&)>;
 
 /// No place is filled more often than that after a failure.
@@ -36,8 +36,8 @@ class Master {
     struct Place {
         Listener* listener;
         pid_t worker = 0;  // none yet, or not any more
-        Clock::time_point born;
-        Clock::time_point next_birth;  // not before
+        TimePoint born;
+        TimePoint next_birth;  // not before
     };
 
     void fill_places();
@@ -132,13 +132,11 @@ void Master::work(Listener& listener) {
 
 /// The next signal, or -1 when it is time to fill a place.
 int Master::next_signal() {
-    auto wait = Clock::duration::max();
+    TimePoint until = TimePoint::max();
     for (const Place& place : places_)
-        if (place.worker == 0) wait = std::min(wait, place.next_birth - Clock::now());
-    if (wait == Clock::duration::max()) return sigwaitinfo(&signals_, nullptr);
-    const auto left = std::max(wait, Clock::duration::zero());
-    const auto seconds = std::chrono::floor<std::chrono::seconds>(left);
-    const timespec timeout{.tv_sec = seconds.count(), .tv_nsec = std::chrono::nanoseconds(left - seconds).count()};
+        if (place.worker == 0) until = std::min(until, place.next_birth);
+    if (until == TimePoint::max()) return sigwaitinfo(&signals_, nullptr);
+    const timespec timeout = time_left(until);
     return sigtimedwait(&signals_, nullptr, &timeout);
 }
 

@@ -153,7 +153,7 @@ Work Session::line() {
 
 Work Session::message() {
     HttpRequest& request = http_->request();
-    if (log_) log_->begins((request.method.empty() ? "?" : request.method) + ' ' + request.target);
+    if (log_) log_->begins((request.method.empty() ? "?" : request.method) + ' ' + request.target, request.forwarded);
     answer_ = {.head = request.method == "HEAD", .http_1_0 = request.http_1_0, .close = true};
     Work work = http_->fault() != 0 ? http_error(http_->fault(), http_->fault_text()) : api_work(request, service_);
     if (http_->fault() == 0) answer_.close = !request.keep_alive || !service_.keep_alive || (stopping_ && input().empty());

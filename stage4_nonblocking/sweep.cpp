@@ -1,29 +1,45 @@
 #include "sweep.hpp"
 
 #include "fib.hpp"
+#include "log.hpp"
 
-Sweep::Sweep(const Service& service, const Listener& listener)
-    : service_(service), listener_(listener), tasks_(service.options.db) {}
+Sweep::Sweep(const Service& service, const Listener& listener, const Rest& rest)
+    : service_(service), listener_(listener), rest_(rest), tasks_(service.options.db) {}
 
 Sweep::Conversation::Conversation(Arrival arrival, const Service& service, TimePoint now)
     : client(std::move(arrival.fd), arrival.peer),
       session(service, arrival.peer),
-      allowance(service.options.idle_timeout, now) {}
+      allowance(service.options.idle_timeout, now),
+      until(now) {}
 
 void Sweep::run() {
     while (!stopped_ || !conversations_.empty()) {
-        now_ = Clock::now();
-        if (!stopped_ && now_ >= accept_again_) accept_one();
-        for (auto c = conversations_.begin(); c != conversations_.end();)
-            c = ask(*c) ? std::next(c) : conversations_.erase(c);
+        rest();
+        if (sockets_[0].revents != 0) accept_one();
+        ask_those_named();
     }
+}
+
+/// Collects what everybody waits for, and waits for it, if at all.
+void Sweep::rest() {
+    sockets_.clear();
+    const bool accepting = !stopped_ && now_ >= accept_again_;
+    sockets_.push_back({.fd = accepting ? listener_.get() : -1, .events = POLLIN, .revents = 0});
+    TimePoint until = stopped_ || accepting ? TimePoint::max() : accept_again_;
+    for (const Conversation& c : conversations_) {
+        // Who waits for no event is left out: poll(2) reports a reset even to those who ask for nothing, without end.
+        sockets_.push_back({.fd = c.events != 0 ? c.client.fd.get() : -1, .events = c.events, .revents = 0});
+        until = std::min(until, c.until);
+    }
+    rest_.wait(sockets_, until);
+    now_ = Clock::now();
 }
 
 void Sweep::accept_one() {
     Arrival arrival = accept_client(listener_, Mode::nonblocking);
     switch (arrival.outcome) {
         case Accepted::client:
-            if (conversations_.size() < static_cast<std::size_t>(service_.options.max_clients))
+            if (has_place_for(arrival.fd))
                 conversations_.emplace_back(std::move(arrival), service_, now_);
             else
                 refuse(std::move(arrival.fd));
@@ -34,20 +50,42 @@ void Sweep::accept_one() {
     }
 }
 
+bool Sweep::has_place_for(const Fd& client) {
+    const bool can_be_watched = client.get() < rest_.descriptors;
+    if (!can_be_watched && !std::exchange(told_, true))
+        logging::error("select(2) watches descriptors below {} alone (FD_SETSIZE): no place for further clients",
+                       rest_.descriptors);
+    if (can_be_watched) told_ = false;
+    return can_be_watched && conversations_.size() < static_cast<std::size_t>(service_.options.max_clients);
+}
+
+void Sweep::ask_those_named() {
+    std::size_t i = 0;
+    for (auto c = conversations_.begin(); c != conversations_.end();) {
+        // One who came in this round is not in the list yet.
+        const bool named = ++i < sockets_.size() && sockets_[i].revents != 0;
+        const bool over = (named || now_ >= c->until) && !ask(*c);
+        c = over ? conversations_.erase(c) : std::next(c);
+    }
+}
+
 /// One client's turn: as far as it goes without waiting. False when the conversation is over.
 bool Sweep::ask(Conversation& c) {
-    if (c.asleep) {
-        if (now_ < c.wakes) return true;
-        answer(c, *std::exchange(c.asleep, nullptr));
-    }
+    if (c.asleep) answer(c, *std::exchange(c.asleep, nullptr));
     for (bool has_read = false;;) {
         switch (c.session.next()) {
             case Next::read:
                 // recv(2) would block (EAGAIN): another time. Once a turn is enough, for the others wait theirs.
-                if (std::exchange(has_read, true) || !recv_into(c.client.fd.get(), c.session)) return rest(c);
+                if (std::exchange(has_read, true) || !recv_into(c.client.fd.get(), c.session)) {
+                    put_aside(c, POLLIN);
+                    return true;
+                }
                 break;
             case Next::write:
-                if (!send_from(c.client.fd.get(), c.session)) return rest(c);
+                if (!send_from(c.client.fd.get(), c.session)) {
+                    put_aside(c, POLLOUT);
+                    return true;
+                }
                 c.allowance.renew(now_);
                 break;
             case Next::work:
@@ -58,13 +96,17 @@ bool Sweep::ask(Conversation& c) {
     }
 }
 
-bool Sweep::rest(Conversation& c) {
-    if (now_ >= c.allowance.ends(c.session, now_)) c.session.time_out();
-    return true;
+/// Until the socket can go on, or the client was waited for long enough.
+void Sweep::put_aside(Conversation& c, short events) {
+    c.events = events;
+    c.until = c.allowance.ends(c.session, now_);
+    if (now_ >= c.until) c.session.time_out();
 }
 
 /// False when the client's turn ends with it, for the others wait theirs.
 bool Sweep::carry_out(Conversation& c, Work work) {
+    c.events = 0;
+    c.until = now_;  // unless the work says otherwise: next round
     return std::visit(Overloaded{
                           [&](Reply& known) {
                               answer(c, known);
@@ -73,7 +115,7 @@ bool Sweep::carry_out(Conversation& c, Work work) {
                           [&](Wait& wait) {
                               // Nobody waits here: the answer is put aside until a later round finds that its time has come.
                               c.asleep = std::make_unique<Reply>(std::move(wait.reply));
-                              c.wakes = Clock::now() + wait.duration;  // the round may have begun long ago
+                              c.until = Clock::now() + wait.duration;  // the round may have begun long ago
                               return false;
                           },
                           [&](Compute& compute) {

@@ -3,8 +3,10 @@
 
 #include <list>
 #include <memory>
+#include <vector>
 
 #include "deadlines.hpp"
+#include "rest.hpp"
 #include "session.hpp"
 #include "sockets.hpp"
 #include "tasks.hpp"
@@ -12,7 +14,7 @@
 class Sweep {
    public:
     /// The listener is non-blocking.
-    Sweep(const Service& service, const Listener& listener);
+    Sweep(const Service& service, const Listener& listener, const Rest& rest);
 
     /// Serves until the server stops and every client is gone. Throws std::system_error.
     void run();
@@ -24,21 +26,29 @@ class Sweep {
         Session session;
         Allowance allowance;
         std::unique_ptr<Reply> asleep;  // the answer to a request that waits
-        TimePoint wakes;                // until then
+        // To be asked when one of these may be, or when the time has come.
+        short events = POLLIN;
+        TimePoint until;
     };
 
+    void rest();
     void accept_one();
+    [[nodiscard]] bool has_place_for(const Fd& client);
+    void ask_those_named();
     bool ask(Conversation& c);
-    bool rest(Conversation& c);
+    void put_aside(Conversation& c, short events);
     bool carry_out(Conversation& c, Work work);
     void answer(Conversation& c, const Reply& reply);
 
     const Service& service_;
     const Listener& listener_;
+    const Rest& rest_;
     Tasks tasks_;
     std::uint64_t answered_ = 0;  // one thread: no lock
     std::list<Conversation> conversations_;
-    TimePoint now_;  // of this round: a clock read for each client would cost as much as to ask it
-    TimePoint accept_again_;
+    std::vector<pollfd> sockets_;   // the listener's, and each conversation's in their order
+    TimePoint now_ = Clock::now();  // of this round: a clock read for each client would cost as much as to ask it
+    TimePoint accept_again_ = now_;
     bool stopped_ = false;
+    bool told_ = false;  // that descriptors are past what can be watched
 };

@@ -1,0 +1,21 @@
+/// How the sweep may rest between two rounds.
+#pragma once
+
+#include <poll.h>
+
+#include <limits>
+#include <vector>
+
+#include "deadlines.hpp"
+
+/// One way to rest. `wait` is given every socket and what it waits for (`events`; a negative descriptor is to be ignored),
+/// and marks in `revents` those that are worth asking; it returns when there is one, when a signal came, or when the time
+/// has come. The struct is poll(2)'s; the others are made to fit. Throws std::system_error.
+struct Rest {
+    void (*wait)(std::vector<pollfd>& sockets, TimePoint until);
+    int descriptors = std::numeric_limits<int>::max();  ///< it can watch those below this number
+};
+
+extern const Rest in_spin;
+extern const Rest in_poll;
+extern const Rest in_select;
