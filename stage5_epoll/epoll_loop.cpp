@@ -15,14 +15,16 @@ constexpr int arrivals_at_once = 64;
 
 }  // namespace
 
-EpollLoop::EpollLoop(const Service& service, const Listener& listener)
+EpollLoop::EpollLoop(const Service& service, const Listener& listener, Trigger trigger)
     : service_(service),
       listener_(listener),
+      edge_(trigger == Trigger::edge),
       tasks_(service.options.db),
       epoll_(epoll_create1(EPOLL_CLOEXEC)),
       accept_again_(deadlines_.add(TimePoint::max(), listener_id)),
       next_id_(listener_id + 1) {
     if (!epoll_) throw std::system_error(errno, std::generic_category(), "epoll_create1");
+    // The listener is level-triggered in any case: clients are accepted some at a time, and the rest reported again.
     control(EPOLL_CTL_ADD, listener_.readiness(), listener_id, EPOLLIN);
 }
 
@@ -71,7 +73,9 @@ void EpollLoop::drive(Id id, Conversation& c) {
     for (bool has_read = false;;) {
         switch (c.session.next()) {
             case Next::read:
-                // Once a turn is enough: if there is more, epoll tells again (level-triggered), after the others' turns.
+                // Once a turn is enough. If there is more, level-triggered epoll tells again, after the others' turns. Of
+                // the edge we were told: it is for us to come back until recv(2) would block.
+                if (has_read && edge_) return again(id, c);
                 if (std::exchange(has_read, true) || !recv_into(c.client.fd.get(), c.session)) return rest(id, c, EPOLLIN);
                 break;
             case Next::write:
@@ -176,12 +180,12 @@ void EpollLoop::welcome(Arrival arrival) {
     const Id id = next_id_++;
     Conversation& c = conversations_.try_emplace(id, std::move(arrival), service_, now_).first->second;
     c.deadline = deadlines_.add(c.allowance.ends(c.session, now_), id);
-    control(EPOLL_CTL_ADD, c.client.fd.get(), id, c.interest);
+    control(EPOLL_CTL_ADD, c.client.fd.get(), id, edge_ ? EPOLLIN | EPOLLOUT | EPOLLET : c.interest);
 }
 
-/// Asks epoll for these events; no call where it was asked for them before.
+/// Asks epoll for these events; no call where it was asked for them before, nor where it tells every edge once.
 void EpollLoop::watch(Id id, Conversation& c, std::uint32_t events) {
-    if (std::exchange(c.interest, events) != events) control(EPOLL_CTL_MOD, c.client.fd.get(), id, events);
+    if (!edge_ && std::exchange(c.interest, events) != events) control(EPOLL_CTL_MOD, c.client.fd.get(), id, events);
 }
 
 void EpollLoop::control(int operation, int fd, Id id, std::uint32_t events) {

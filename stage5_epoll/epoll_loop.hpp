@@ -11,10 +11,18 @@
 #include "sockets.hpp"
 #include "tasks.hpp"
 
+/// When epoll reports a socket (epoll(7)).
+enum class Trigger : std::uint8_t {
+    level,  ///< as long as it can be read or written: what is left over is reported again
+    /// Once, when it becomes so. What is left over is never reported again, so a socket must be read, or written, until the
+    /// call would block (EAGAIN), or be remembered. In return epoll need not be told what is waited for.
+    edge
+};
+
 class EpollLoop {
    public:
     /// The listener is non-blocking. Throws std::system_error.
-    EpollLoop(const Service& service, const Listener& listener);
+    EpollLoop(const Service& service, const Listener& listener, Trigger trigger);
 
     /// Serves until the server stops and every client is gone. Throws std::system_error.
     void run();
@@ -50,6 +58,7 @@ class EpollLoop {
 
     const Service& service_;
     const Listener& listener_;
+    const bool edge_;
     Tasks tasks_;
     std::uint64_t answered_ = 0;  // one thread: no lock
     Fd epoll_;

@@ -1,9 +1,13 @@
 // C++20 coroutines over one epoll loop; fib and database writes go to a pool of threads.
 // It mends stage 5's flaws: the code reads from top to bottom again, and a fib stalls nobody.
 // What still goes wrong: as many `fib 50` as the pool has threads, and the next fib waits, and so does `add`.
+//
+// With --pool 0 everything is computed in the loop, and a fib stalls everybody as in stage 5: the coroutine changes nothing
+// about that. With --workers, processes of such loops, as in stage 5.
 #include <algorithm>
 #include <thread>
 
+#include "master.hpp"
 #include "server.hpp"
 #include "start.hpp"
 
@@ -11,12 +15,21 @@ int main(int argc, char** argv) {
     const About about{"stage6_coroutines", "C++20 coroutines over one epoll loop, and a pool of threads that computes",
                       100'000};
     try {
-        const Options options = parse_options(argc, argv, about);
+        int threads = std::max(static_cast<int>(std::thread::hardware_concurrency()), 2);
+        int workers = 0;
+        Options options = parse_options(argc, argv, about,
+                                        {{.names = "--pool",
+                                          .help = "threads that compute fib and write tasks; 0: the loop does",
+                                          .kind = StageOption::WholeNumber{threads, 0, 256}},
+                                         {.names = "-w,--workers",
+                                          .help = "processes, each with a loop, a pool and a listening socket of its own",
+                                          .kind = StageOption::WholeNumber{workers, 1, 512}}});
         const Service service(options);
-        const Listener listener = listen_on(options.host, options.port, Mode::nonblocking);
-        const Ready ready(service, listener);
-        const int processors = static_cast<int>(std::thread::hardware_concurrency());
-        Server(service, listener, std::max(processors, 2)).run();
+        std::vector<Listener> listeners = listen_apart(options.host, options.port, Mode::nonblocking, std::max(workers, 1));
+        const Ready ready(service, listeners[0]);
+        const auto serve = [&](const Listener& mine) { Server(service, mine, threads).run(); };
+        if (workers > 0) return supervise(service, listeners, workers, serve);
+        serve(listeners[0]);
         return 0;
     } catch (const std::exception& error) {
         return failed(about, error);

@@ -22,17 +22,25 @@ void Pool::work() {
         Job* const job = queue_.front();
         queue_.pop_front();
         lock.unlock();
-        try {
-            job->reply_ = job->job_();
-        } catch (...) {
-            job->exception_ = std::current_exception();
-        }
+        job->perform();
         loop_.wake(job->caller_);  // the last touch: from here on the job may be gone
+    }
+}
+
+void Pool::Job::perform() noexcept {
+    try {
+        reply_ = job_();
+    } catch (...) {
+        exception_ = std::current_exception();
     }
 }
 
 void Pool::Job::await_suspend(std::coroutine_handle<> caller) {
     caller_ = caller;
+    if (pool_.threads_.empty()) {
+        perform();
+        return ready_queue.push_back(caller);
+    }
     {
         const std::lock_guard lock(pool_.mutex_);
         pool_.queue_.push_back(this);

@@ -14,7 +14,8 @@
 #include "loop.hpp"
 #include "work.hpp"
 
-/// A queue of jobs, and threads that take them from it. As many run at once as there are threads; the others wait.
+/// A queue of jobs, and threads that take them from it. As many run at once as there are threads; the others wait. A pool
+/// without threads runs them in the loop, and everybody waits.
 class Pool {
    public:
     Pool(Loop& loop, int threads);
@@ -50,6 +51,8 @@ class Pool::Job {
 
    private:
     friend class Pool;
+    void perform() noexcept;
+
     Pool& pool_;
     std::function<Reply()> job_;
     std::optional<Reply> reply_;
