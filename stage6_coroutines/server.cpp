@@ -1,10 +1,7 @@
 #include "server.hpp"
 
+#include "accept.hpp"
 #include "fib.hpp"
-
-namespace {
-constexpr int arrivals_in_a_row = 64;
-}
 
 Server::Server(const Service& service, const Listener& listener, int threads)
     : service_(service),
@@ -15,28 +12,9 @@ Server::Server(const Service& service, const Listener& listener, int threads)
 
 void Server::run() {
     tasks_.open();  // also keeps :memory:, which goes with the last who has it open
-    loop_.spawn(accept_clients());
+    const auto arrived = [this](Client client) { return converse(std::move(client)); };
+    loop_.spawn(accept_clients(loop_, listener_, service_.options.max_clients, arrived));
     loop_.run();
-}
-
-Co<void> Server::accept_clients() {
-    Socket socket(loop_, listener_.readiness());
-    for (int arrivals = 1;; ++arrivals) {
-        // However many arrive, those who are here already have their turns.
-        if (arrivals % arrivals_in_a_row == 0) co_await loop_.turn();
-        Arrival arrival = accept_client(listener_, Mode::nonblocking);
-        switch (arrival.outcome) {
-            case Accepted::client:
-                if (loop_.running() <= static_cast<std::size_t>(service_.options.max_clients))
-                    loop_.spawn(converse(Client(std::move(arrival.fd), std::move(arrival.peer))));
-                else
-                    refuse(std::move(arrival.fd));
-                break;
-            case Accepted::nobody: co_await socket.readable(); break;
-            case Accepted::shortage: co_await loop_.sleep(shortage_pause); break;
-            case Accepted::stopped: co_return;
-        }
-    }
 }
 
 /// Stage 1's conversation: it reads from top to bottom, and where that one blocks its thread, this one is put aside.

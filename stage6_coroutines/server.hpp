@@ -18,7 +18,6 @@ class Server {
     void run();
 
    private:
-    Co<void> accept_clients();
     Co<void> converse(Client client);
     Co<Reply> carry_out(Work work);
     Reply write(const Store& store);
