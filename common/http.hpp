@@ -21,8 +21,8 @@ struct HttpRequest {
     std::string target;        ///< as it was sent
     std::string host;          ///< the Host field's value; empty where HTTP/1.0 sent none
     std::string content_type;  ///< the field's value
-    std::string forwarded;     ///< the value of X-Forwarded-For: whom a proxy in front says to speak for
     std::string body;
+    std::string forwarded;  ///< the value of X-Forwarded-For: whom a proxy in front says to speak for
     bool http_1_0 = false;
     bool keep_alive = false;  ///< as the client wishes
 };

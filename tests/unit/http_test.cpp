@@ -48,6 +48,14 @@ void expect_refusal(Server& server, const std::string& bytes, std::initializer_l
 
 }  // namespace
 
+TEST(Http, KeepsWhomAProxySpeaksFor) {
+    HttpReader reader;
+    reader.feed(
+        "GET /fib/7 HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: 203.0.113.7\r\nx-forwarded-for: 10.0.0.1, ::1\r\n\r\n");
+    EXPECT_TRUE(reader.done());
+    EXPECT_EQ(reader.request().forwarded, "203.0.113.7, 10.0.0.1, ::1");
+}
+
 // --- the conversation ----------------------------------------------------------------------------------------------------
 
 TEST(Http, ResponsesSayWhoServedThemAndWhen) {
