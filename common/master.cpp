@@ -17,19 +17,34 @@
 
 #include "deadlines.hpp"
 #include "log.hpp"
+#include "start.hpp"
 #include "stop.hpp"
 
 namespace {
 
 using Serve = std::function<void(const Listener&)>;
 
-/// No place is filled more often than that after a failure.
-constexpr auto between_births = std::chrono::seconds(1);
+/// A worker that dies sooner has died young, and between the births of such there is as much.
+constexpr auto youth = std::chrono::seconds(1);
+
+/// Gives the process a name for people, `stage2: worker`: its name, which pstree(1) and top(1) show (no more than 15 bytes,
+/// prctl(2)), and in the place of its command line, which ps(1) shows (proc(5), under /proc/pid/cmdline).
+void name_process(const Options& options, const char* role) {
+    const std::string& program = options.about.name;
+    const std::string name = fmt::format("{}: {}", program.substr(0, program.find('_')), role);
+    prctl(PR_SET_NAME, name.c_str());
+    if (options.command_line.size() <= name.size()) return;
+    std::fill(options.command_line.begin(), options.command_line.end(), '\0');
+    std::copy(name.begin(), name.end(), options.command_line.begin());
+}
 
 class Master {
    public:
-    Master(const Service& service, std::span<Listener> listeners, int workers, const Serve& serve);
-    int run();
+    Master(const Service& service, const Serve& serve);
+    /// Before run(): a place for a worker with this listener.
+    void add_place(Listener& listener) { places_.push_back({.listener = &listener}); }
+    /// `shared`: every worker has this listener, so that their number may change.
+    int run(Listener* shared);
 
    private:
     /// A worker's place: who comes after it has the same listener.
@@ -37,6 +52,7 @@ class Master {
         Listener* listener;
         pid_t worker = 0;  // none yet, or not any more
         TimePoint born;
+        int died_young = 0;    // so many one after another
         TimePoint next_birth;  // not before
     };
 
@@ -46,52 +62,66 @@ class Master {
     int next_signal();
     void reap();
     void renew();
-    void add_one();
     void take_one_away();
-    void retire(pid_t worker);
 
     const Service& service_;
-    const std::span<Listener> listeners_;
     const Serve& serve_;
     const pid_t pid_ = getpid();
-    sigset_t signals_;  // blocked but in next_signal()
+    const bool hangup_ignored_;  // by nohup(1)
+    sigset_t signals_;           // blocked but in next_signal()
     sigset_t usual_;
     std::vector<Place> places_;
-    std::set<pid_t> retired_;  // they serve whom they have, and nobody takes their place
+    std::set<pid_t> workers_;  // those retired, too, who serve whom they have, while others have taken their places
 };
 
-Master::Master(const Service& service, std::span<Listener> listeners, int workers, const Serve& serve)
-    : service_(service), listeners_(listeners), serve_(serve) {
-    for (int i = 0; i < workers; ++i)
-        places_.push_back({.listener = &listeners[static_cast<std::size_t>(i) % listeners.size()]});
-    stop::in_parent();
-    name_process(service.options, "master");
-    if (service.options.db == ":memory:") logging::info("With :memory: each worker has tasks of its own");
+std::string signal_name(int signal) {
+    const char* const name = sigabbrev_np(signal);  // none for real-time signals
+    return name ? fmt::format("SIG{}", name) : fmt::format("signal {}", signal);
+}
+
+/// nohup(1) makes the server ignore the terminal's end.
+bool is_ignored(int signal) noexcept {
+    struct sigaction action {};
+    sigaction(signal, nullptr, &action);
+    return action.sa_handler == SIG_IGN;
+}
+
+Master::Master(const Service& service, const Serve& serve)
+    : service_(service), serve_(serve), hangup_ignored_(is_ignored(SIGHUP)) {
     // Signals are taken one by one in next_signal(), so that none comes between a look at the workers and the wait for the
     // next event. A worker begins with all of them blocked, and takes none before its handlers are in place.
     sigemptyset(&signals_);
     for (const int signal : {SIGCHLD, SIGINT, SIGTERM, SIGALRM, SIGHUP, SIGTTIN, SIGTTOU, stop::retire_signal})
         sigaddset(&signals_, signal);
     sigprocmask(SIG_BLOCK, &signals_, &usual_);
+    std::signal(SIGCHLD, SIG_DFL);  // ignored by whoever started us, it would not come (sigaction(2))
+    stop::in_parent();
+    name_process(service.options, "master");
 }
 
-int Master::run() {
+int Master::run(Listener* shared) {
+    const Ready ready(service_, *places_[0].listener);
+    if (service_.options.db == ":memory:") logging::info("With :memory: each worker has tasks of its own");
     while (!stop::requested()) {
         fill_places();
-        switch (const int signal = next_signal()) {
+        const int signal = next_signal();
+        if (signal == SIGHUP || signal == SIGTTIN || signal == SIGTTOU)
+            logging::info("Handling signal: {}", signal == SIGHUP ? "hup" : signal == SIGTTIN ? "ttin" : "ttou");
+        switch (signal) {
             case SIGCHLD: reap(); break;
             case SIGHUP: renew(); break;
-            case SIGTTIN: add_one(); break;
-            case SIGTTOU: take_one_away(); break;
+            case SIGTTIN:
+                if (shared) add_place(*shared);
+                break;
+            case SIGTTOU:
+                if (shared) take_one_away();
+                break;
             case SIGINT:
             case SIGTERM: stop::take(signal); break;
             default: break;  // none came, and a place may be filled
         }
     }
-    std::set<pid_t> workers = retired_;
-    for (const Place& place : places_)
-        if (place.worker != 0) workers.insert(place.worker);
-    return stop::end(workers, signals_);
+    return stop::end(workers_, signals_);
 }
 
 void Master::fill_places() {
@@ -106,10 +136,11 @@ bool Master::boot(Place& place) {
     if (worker == 0) work(*place.listener);
     if (worker < 0) {
         logging::error("Cannot fork a worker: {}; trying again", std::strerror(errno));
-        place.next_birth = place.born + between_births;
+        place.next_birth = place.born + youth;
         return false;
     }
     place.worker = worker;
+    workers_.insert(worker);
     return true;
 }
 
@@ -130,83 +161,72 @@ void Master::work(Listener& listener) {
     }
 }
 
-/// The next signal, or -1 when it is time to fill a place.
+/// The next signal for the master, or 0 when none came and it is time to fill a place.
 int Master::next_signal() {
     TimePoint until = TimePoint::max();
     for (const Place& place : places_)
         if (place.worker == 0) until = std::min(until, place.next_birth);
-    if (until == TimePoint::max()) return sigwaitinfo(&signals_, nullptr);
     const timespec timeout = time_left(until);
-    return sigtimedwait(&signals_, nullptr, &timeout);
+    siginfo_t info{};
+    if (sigtimedwait(&signals_, &info, until == TimePoint::max() ? nullptr : &timeout) < 0) return 0;
+    if (info.si_code != SI_KERNEL) return info.si_signo;
+    // Not somebody's kill(1), but the kernel's: of these the terminal's are not meant for a master. Its end, unless it is to
+    // be ignored, is the server's; that a background process writes to it (SIGTTOU) is of no concern.
+    switch (info.si_signo) {
+        case SIGHUP: return hangup_ignored_ ? 0 : SIGTERM;
+        case SIGTTIN:
+        case SIGTTOU: return 0;
+        default: return info.si_signo;
+    }
 }
 
-/// One SIGCHLD may stand for several workers.
 void Master::reap() {
-    int status = 0;
-    for (pid_t worker; (worker = waitpid(-1, &status, WNOHANG)) > 0;) {
+    stop::reap(workers_, [this](pid_t worker, int status) {
         if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
             logging::write("CRITICAL", fmt::format("WORKER TIMEOUT (pid:{})", worker));
         else if (WIFSIGNALED(status))
-            logging::error("Worker (pid:{}) was sent SIG{}!", worker, sigabbrev_np(WTERMSIG(status)));
+            logging::error("Worker (pid:{}) was sent {}!", worker, signal_name(WTERMSIG(status)));
         else if (WEXITSTATUS(status) != 0)
             logging::error("Worker (pid:{}) exited with code {}", worker, WEXITSTATUS(status));
-        retired_.erase(worker);
-        for (Place& place : places_) {
-            if (place.worker != worker) continue;
-            place.worker = 0;
-            place.next_birth = status == 0 ? place.born : place.born + between_births;
-        }
-    }
+        const auto place = std::find_if(places_.begin(), places_.end(), [=](const Place& p) { return p.worker == worker; });
+        if (place == places_.end()) return;  // it was retired
+        place->worker = 0;
+        const bool young = status != 0 && Clock::now() < place->born + youth;
+        place->died_young = young ? place->died_young + 1 : 0;
+        place->next_birth = place->died_young > 1 ? place->born + youth : place->born;
+    });
 }
 
 void Master::renew() {
-    logging::info("Handling signal: hup");
     for (Place& place : places_) {
         const pid_t old = std::exchange(place.worker, 0);
         // The new one first, so that there is always one who accepts; and better an old one than none.
-        if (boot(place) && old != 0) retire(old);
-        if (place.worker == 0) place.worker = old;
+        if (!boot(place))
+            place.worker = old;
+        else if (old != 0)
+            kill(old, stop::retire_signal);
     }
-}
-
-void Master::add_one() {
-    logging::info("Handling signal: ttin");
-    if (listeners_.size() == 1)
-        places_.push_back({.listener = listeners_.data()});
-    else
-        logging::info("Each worker has a listening socket of its own, so their number stays {}", places_.size());
 }
 
 /// The oldest, and never the last.
 void Master::take_one_away() {
-    logging::info("Handling signal: ttou");
-    if (listeners_.size() > 1) {
-        logging::info("Each worker has a listening socket of its own, so their number stays {}", places_.size());
-        return;
-    }
     if (places_.size() == 1) return;
     const auto older = [](const Place& a, const Place& b) { return a.born < b.born; };
     const auto oldest = std::min_element(places_.begin(), places_.end(), older);
-    if (oldest->worker != 0) retire(oldest->worker);
+    if (oldest->worker != 0) kill(oldest->worker, stop::retire_signal);
     places_.erase(oldest);
-}
-
-void Master::retire(pid_t worker) {
-    retired_.insert(worker);
-    kill(worker, stop::retire_signal);
 }
 
 }  // namespace
 
-int supervise(const Service& service, std::span<Listener> listeners, int workers, const Serve& serve) {
-    return Master(service, listeners, workers, serve).run();
+int supervise(const Service& service, Listener& shared, int workers, const Serve& serve) {
+    Master master(service, serve);
+    for (int i = 0; i < workers; ++i) master.add_place(shared);
+    return master.run(&shared);
 }
 
-void name_process(const Options& options, const char* role) {
-    const std::string& program = options.about.name;
-    const std::string name = fmt::format("{}: {}", program.substr(0, program.find('_')), role);
-    prctl(PR_SET_NAME, name.c_str());
-    if (options.command_line.size() <= name.size()) return;
-    std::fill(options.command_line.begin(), options.command_line.end(), '\0');
-    std::copy(name.begin(), name.end(), options.command_line.begin());
+int supervise(const Service& service, std::vector<Listener>& listeners, const Serve& serve) {
+    Master master(service, serve);
+    for (Listener& listener : listeners) master.add_place(listener);
+    return master.run(nullptr);
 }

@@ -129,10 +129,11 @@ Options parse_options(int argc, char** argv, About about, const std::vector<Stag
         ->capture_default_str();
     CLI::Option* limit = nullptr;
     if (about.max_clients)
-        limit =
-            app.add_option("--max-clients", max_clients, "clients served at once; one more is told that the server is full")
-                ->check(whole_number(1, 1'000'000))
-                ->capture_default_str();
+        limit = app.add_option(
+                       "--max-clients", max_clients,
+                       "clients served at once, by each worker if there are any; one more is told that the server is full")
+                    ->check(whole_number(1, 1'000'000))
+                    ->capture_default_str();
     app.add_option("--max-fib", max_fib, "the largest n that fib accepts")
         ->check(whole_number(1, fib_limit))
         ->capture_default_str();

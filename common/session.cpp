@@ -4,7 +4,6 @@
 
 #include "api.hpp"
 #include "line_protocol.hpp"
-#include "stop.hpp"
 #include "text.hpp"
 
 namespace {
@@ -157,7 +156,7 @@ Work Session::message() {
     if (log_) log_->begins((request.method.empty() ? "?" : request.method) + ' ' + request.target, request.forwarded);
     answer_ = {.head = request.method == "HEAD", .http_1_0 = request.http_1_0, .close = true};
     Work work = http_->fault() != 0 ? http_error(http_->fault(), http_->fault_text()) : api_work(request, service_);
-    if (http_->fault() == 0) answer_.close = !request.keep_alive || !service_.keep_alive;
+    if (http_->fault() == 0) answer_.close = !request.keep_alive || !service_.keep_alive || (stopping_ && input().empty());
     http_.reset();
     return work;
 }
@@ -169,8 +168,6 @@ void Session::reply(const Reply& reply) {
     if (lost_) return;
     answered_ = true;
     if (speaks_ == Speaks::http) {
-        // Who will not be listened to any more is told so (RFC 9112, 9.6).
-        if ((stopping_ || stop::leaving()) && input().empty()) answer_.close = true;
         http_response(out_, reply, answer_, service_.options.about.name);
         closing_ = answer_.close;
     } else {

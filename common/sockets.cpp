@@ -39,10 +39,6 @@ void set_flag(int fd, int level, int option) noexcept {
     setsockopt(fd, level, option, &on, sizeof on);
 }
 
-}  // namespace
-
-namespace {
-
 /// socket(2) and bind(2); an error is left in errno.
 Fd bind_to(const sockaddr* address, socklen_t size, Mode mode, bool beside_others = false) noexcept {
     const int type = SOCK_STREAM | SOCK_CLOEXEC | (mode == Mode::nonblocking ? SOCK_NONBLOCK : 0);
@@ -87,22 +83,21 @@ Listener listen_on(const std::string& host, int port, Mode mode) { return std::m
 
 std::vector<Listener> listen_apart(const std::string& host, int port, Mode mode, int number) {
     const std::string failed = "cannot listen on " + host_and_port(host, std::to_string(port));
-    std::vector<Fd> sockets;
-    sockets.push_back(bind_to(host, std::to_string(port), mode, failed));
-    // The first one took the port for itself, which fails where a server is there already. From now on it shares: sockets
-    // that did so from the start would join those of another server of this user without a word.
-    if (number > 1) set_flag(sockets[0].get(), SOL_SOCKET, SO_REUSEPORT);
-    sockaddr_storage address{};
-    socklen_t size = sizeof address;
-    getsockname(sockets[0].get(), reinterpret_cast<sockaddr*>(&address), &size);
-    for (int i = 1; i < number; ++i)
-        sockets.push_back(bind_to(reinterpret_cast<const sockaddr*>(&address), size, mode, true));
     std::vector<Listener> listeners;
-    for (Fd& fd : sockets) {
+    const auto add = [&](Fd fd) {
         // The kernel cuts the queue to net.core.somaxconn.
         if (!fd || listen(fd.get(), SOMAXCONN) != 0) throw std::system_error(errno, std::generic_category(), failed);
         listeners.emplace_back(std::move(fd));
-    }
+    };
+    // The first one takes the port for itself, which fails where a server listens already, and only then shares it. Sockets
+    // that did so from the start would join those of another server of this user without a word.
+    add(bind_to(host, std::to_string(port), mode, failed));
+    const int first = listeners[0].get();
+    if (number > 1) set_flag(first, SOL_SOCKET, SO_REUSEPORT);
+    sockaddr_storage address{};
+    socklen_t size = sizeof address;
+    getsockname(first, reinterpret_cast<sockaddr*>(&address), &size);
+    for (int i = 1; i < number; ++i) add(bind_to(reinterpret_cast<const sockaddr*>(&address), size, mode, true));
     return listeners;
 }
 

@@ -18,9 +18,15 @@ enum class Mode : std::uint8_t { blocking, nonblocking };
 /// shuts it down, and refuses them.
 class Listener {
    public:
-    explicit Listener(Fd socket) : socket_(std::move(socket)), served_(socket_.get()) {}
+    explicit Listener(Fd socket) : socket_(std::move(socket)), served_(socket_.get(), stop::Served::As::listener) {}
 
     [[nodiscard]] int get() const noexcept { return socket_.get(); }
+
+    /// In a child that does not accept: this copy must not keep the port in use when the parent has gone.
+    void close() noexcept {
+        served_.end();
+        socket_.close();
+    }
 
     /// In a worker, after stop::in_worker(): the listener is shared with the master and with whoever comes after this
     /// worker, so it is not shut down when this worker goes. Throws std::system_error.

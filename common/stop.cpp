@@ -20,20 +20,19 @@ namespace stop {
 
 namespace {
 
-constexpr unsigned grace_seconds = 10;
-
 // timeout(1) signals its child and then its group, so that one stop arrives twice within microseconds. No one insists as
 // quickly as this.
 constexpr std::int64_t echo_ns = 50'000'000;
 
 // All that the handler touches: lock-free atomics and constants. Untouched pages of the table cost nothing.
-enum class State : std::uint8_t { none, fresh, answered };
+enum class State : std::uint8_t { none, listener, fresh, answered };
 std::array<std::atomic<State>, descriptor_limit> served;
 std::atomic<int> served_end{0};  // above the highest descriptor ever served
 std::atomic<int> first_signal{0};
 std::atomic<std::int64_t> first_at{0};
 enum class Role : std::uint8_t { alone, parent, child };
 std::atomic<Role> role{Role::alone};
+std::atomic<pid_t> parent_pid{0};  // a child's
 std::atomic<bool> asked_again{false};
 std::atomic<bool> retired{false};
 std::atomic<int> bell_fd{-1};
@@ -85,11 +84,14 @@ void take(int signal) {
         first_signal = signal;
         alarm(grace_seconds);
         ring();
-        hang_up_on(State::fresh);
+        const bool in_family = role == Role::child && getppid() == parent_pid;
+        hang_up_on(in_family ? State::fresh : State::listener);
     } else if (signal == SIGALRM || now_ns() - first_at > echo_ns) {
         asked_again = true;
-        // A parent has children to end first. A child leaves it to its parent, but does not outstay the time.
-        if (role == Role::alone || (role == Role::child && signal == SIGALRM)) cut_off();
+        // A parent has children to end first. A child leaves it to its parent, but does not outstay the time; it is for the
+        // parent to say so.
+        if (role == Role::alone) cut_off();
+        if (role == Role::child && signal == SIGALRM) _exit(1);
     }
     errno = saved;
 }
@@ -106,39 +108,33 @@ void on_signals(const std::string& program, const std::string& pid_file) {
 
 void in_parent() noexcept { role = Role::parent; }
 
-namespace {
-
-/// Takes note of those that have ended; whether all of them ended well.
-bool reap(std::set<pid_t>& children) {
-    bool well = true;
+void reap(std::set<pid_t>& children, const std::function<void(pid_t child, int status)>& ended) {
     int status = 0;
-    for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0; children.erase(pid)) well = well && status == 0;
-    return well;
+    for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;)  // one SIGCHLD may stand for several of them
+        if (children.erase(pid) > 0 && ended) ended(pid, status);
 }
 
-}  // namespace
-
 int end(std::set<pid_t> children, const sigset_t& signals) {
+    bool well = true;
+    const auto ended = [&](pid_t /*child*/, int status) { well = well && status == 0; };
     for (const pid_t child : children) kill(child, SIGTERM);
-    bool well = reap(children);
+    reap(children, ended);
     while (!children.empty() && !asked_again) {
         const int signal = sigwaitinfo(&signals, nullptr);
         if (signal == SIGINT || signal == SIGTERM || signal == SIGALRM) take(signal);
-        well = reap(children) && well;
+        reap(children, ended);
     }
-    if (children.empty()) return well ? 0 : 1;
+    if (children.empty() && well) return 0;
     for (const pid_t child : children) kill(child, SIGKILL);
-    while (wait(nullptr) > 0) {
-    }
+    for (const pid_t child : children) waitpid(child, nullptr, 0);
     cut_off();
 }
 
 void in_child(pid_t parent) {
     role = Role::child;
-    for (int fd = 0; fd < served_end; ++fd) state(fd) = State::none;
+    parent_pid = parent;
     pid_file_path.clear();
-    install(SIGINT, SIG_IGN);
-    install(SIGHUP, SIG_IGN);
+    for (const int signal : {SIGINT, SIGHUP, SIGTTIN, SIGTTOU}) install(signal, SIG_IGN);
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != parent) raise(SIGTERM);  // it died before the line above
 }
@@ -165,8 +161,8 @@ void cut_off() noexcept {
     ::_exit(1);
 }
 
-Served::Served(int fd) noexcept : fd_(fd) {
-    state(fd) = State::fresh;
+Served::Served(int fd, As as) noexcept : fd_(fd) {
+    state(fd) = as == As::listener ? State::listener : State::fresh;
     for (int end = served_end; end <= fd && !served_end.compare_exchange_weak(end, fd + 1);) {
     }
     if (requested()) shutdown(fd, SHUT_RD);
@@ -174,8 +170,8 @@ Served::Served(int fd) noexcept : fd_(fd) {
 
 Served::Served(Served&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
 
-Served::~Served() {
-    if (fd_ >= 0) state(fd_) = State::none;
+void Served::end() noexcept {
+    if (fd_ >= 0) state(std::exchange(fd_, -1)) = State::none;
 }
 
 void answered(int fd) noexcept {

@@ -15,6 +15,7 @@
 
 #include <csignal>
 #include <cstdint>
+#include <functional>
 #include <set>
 #include <string>
 
@@ -28,17 +29,23 @@ void take(int signal);
 
 /// In a parent, which has children to end before itself: where all would be cut off, they are, see end().
 void in_parent() noexcept;
+/// A child that has ended stays in the process table (a zombie) until its parent asks how it did: takes those out of the set
+/// and, if there is somebody to be told, tells the status. Children of others that this process was born with (exec(3)
+/// keeps them) are of no concern. Does not wait. waitpid(2).
+void reap(std::set<pid_t>& children, const std::function<void(pid_t child, int status)>& ended = {});
 /// The parent's end: passes the stop on to its children, and waits for them, for ten seconds or until it is asked again.
 /// `signals`, all of them blocked, has at least SIGCHLD and those of on_signals(). Returns the exit status.
 int end(std::set<pid_t> children, const sigset_t& signals);
 
 /// In a child, right after fork(2): from now on only SIGTERM stops, which the parent sends, since the terminal's signals
-/// reach parent and children alike; the parent's death does, too. The listener is the parent's to shut down: that would
-/// refuse clients for all who share it.
+/// reach parent and children alike; the parent's death does, too. Listeners are the parent's to shut down, since that would
+/// refuse clients for all who share them; unless it is dead.
 void in_child(pid_t parent);
 /// In a child that accepts clients by itself; SIGUSR1 retires it. Throws std::system_error.
 void in_worker(pid_t master);
 inline constexpr int retire_signal = SIGUSR1;
+/// So long a stop may take.
+inline constexpr unsigned grace_seconds = 10;
 /// In a worker: a descriptor that can be read once no client is to be accepted any more. It stands for the listener, whose
 /// shutdown would have said so. -1 elsewhere.
 int bell() noexcept;
@@ -53,14 +60,18 @@ const char* signal_name() noexcept;
 /// Ends the process at once, with one line to say so. Safe in a signal handler.
 [[noreturn]] void cut_off() noexcept;
 
-/// A listener, or a client being served: while this lives, a stop shuts its receiving side down. If the stop came first,
+/// A client being served, or a listener: while this lives, a stop shuts its receiving side down. If the stop came first,
 /// that happens at once (accepted, but not yet known to the handler).
 class Served {
    public:
-    explicit Served(int fd) noexcept;
+    enum class As : bool { client, listener };
+    explicit Served(int fd, As as = As::client) noexcept;
     Served(Served&& other) noexcept;
     Served& operator=(Served&&) = delete;
-    ~Served();
+    ~Served() { end(); }
+
+    /// Before the descriptor is closed.
+    void end() noexcept;
 
    private:
     int fd_;

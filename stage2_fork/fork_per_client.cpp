@@ -1,7 +1,6 @@
 #include "fork_per_client.hpp"
 
 #include <poll.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -14,8 +13,6 @@
 #include "tasks.hpp"
 
 namespace {
-
-using Children = std::set<pid_t>;
 
 /// What a child does: all of stage 1's conversation, in a process of its own. Its tasks and its count are its own, too: the
 /// tasks meet the others' in the database's file, the count nowhere.
@@ -30,15 +27,9 @@ int serve_in_child(Client client, const Service& service) {
     return 0;
 }
 
-/// A child that has ended stays in the process table (a zombie) until its parent asks how. WNOHANG: do not wait for the
-/// others. One SIGCHLD may stand for several children, so we ask until there are no more (waitpid(2)).
-void reap(Children& children) {
-    for (pid_t pid; (pid = waitpid(-1, nullptr, WNOHANG)) > 0;) children.erase(pid);
-}
-
 }  // namespace
 
-int fork_per_client(const Service& service, const Listener& listener) {
+int fork_per_client(const Service& service, Listener& listener) {
     stop::in_parent();
     const pid_t parent = getpid();
     if (service.options.db == ":memory:")
@@ -53,14 +44,14 @@ int fork_per_client(const Service& service, const Listener& listener) {
     for (const int signal : {SIGCHLD, SIGINT, SIGTERM, SIGHUP, SIGALRM}) sigaddset(&signals, signal);
     sigprocmask(SIG_BLOCK, &signals, &usual);
 
-    Children children;
+    std::set<pid_t> children;
     for (;;) {
         pollfd client{.fd = listener.get(), .events = POLLIN, .revents = 0};
         ppoll(&client, 1, nullptr, &usual);
         // Where a client is there already, ppoll(2) returns without letting signals in: this does.
         sigprocmask(SIG_SETMASK, &usual, nullptr);
         sigprocmask(SIG_BLOCK, &signals, nullptr);
-        reap(children);
+        stop::reap(children);  // else those who have ended would stay as zombies
         Arrival arrival = accept_client(listener, Mode::blocking);
         if (arrival.outcome == Accepted::stopped) break;
         if (arrival.outcome == Accepted::shortage) std::this_thread::sleep_for(shortage_pause);
@@ -71,8 +62,7 @@ int fork_per_client(const Service& service, const Listener& listener) {
         }
         const pid_t child = fork();
         if (child == 0) {
-            // The child holds copies of the parent's descriptors: it must not keep the port open when the parent has gone.
-            close(listener.get());
+            listener.close();  // the child holds copies of the parent's descriptors
             stop::in_child(parent);
             std::signal(SIGCHLD, SIG_DFL);
             sigprocmask(SIG_SETMASK, &usual, nullptr);

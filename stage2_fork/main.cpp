@@ -32,10 +32,11 @@ int main(int argc, char** argv) {
         const Service service(options, workers.number > 0 ? KeepAlive::no : KeepAlive::yes);
         // Non-blocking: between poll(2) and accept(2) the client may have gone, to another worker perhaps.
         Listener listener = listen_on(options.host, options.port, Mode::nonblocking);
+        if (workers.number > 0)
+            return supervise(service, listener, workers.number,
+                             [&](const Listener& shared) { prefork(service, workers, shared); });
         const Ready ready(service, listener);
-        if (workers.number == 0) return fork_per_client(service, listener);
-        return supervise(service, {&listener, 1}, workers.number,
-                         [&](const Listener& mine) { prefork(service, workers, mine); });
+        return fork_per_client(service, listener);
     } catch (const std::exception& error) {
         return failed(about, error);
     }

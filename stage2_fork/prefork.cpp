@@ -1,6 +1,7 @@
 #include "prefork.hpp"
 
 #include <sys/time.h>
+#include <unistd.h>
 
 #include <csignal>
 
@@ -11,12 +12,13 @@
 namespace {
 
 /// The worker's own alarm: SIGALRM ends it where it stands (setitimer(2)), in a computation as well as in a sleep, and the
-/// master puts another in its place. Zero turns it off.
+/// master puts another in its place. Zero turns it off. The end of a stop is set with the same timer, and comes first.
 void set_alarm(std::chrono::nanoseconds time) noexcept {
-    if (stop::requested()) return;  // the end of a stop is set with the same timer, and stands
+    if (stop::requested()) return;
     const auto us = (time.count() + 999) / 1000;
     const itimerval timer{.it_interval = {}, .it_value = {.tv_sec = us / 1'000'000, .tv_usec = us % 1'000'000}};
     setitimer(ITIMER_REAL, &timer, nullptr);
+    if (stop::requested()) alarm(stop::grace_seconds);  // it came meanwhile
 }
 
 }  // namespace
@@ -27,9 +29,10 @@ void prefork(const Service& service, const Prefork& options, const Listener& lis
     std::uint64_t answered = 0;
     int requests = 0;
     const auto carry_out = [&](Work work) {
-        set_alarm(options.timeout);
+        const bool timed = options.timeout > options.timeout.zero() && !std::holds_alternative<Reply>(work);
+        if (timed) set_alarm(options.timeout);
         Reply reply = wait_or_compute(std::move(work), [&](Store& store) { return store.run(tasks, answered); });
-        set_alarm({});
+        if (timed) set_alarm({});
         ++requests;
         if (reply.counted) ++answered;
         return reply;

@@ -28,9 +28,9 @@ int main(int argc, char** argv) {
         const Service service(options, threads > 0 ? KeepAlive::no : KeepAlive::yes);
         // Workers share the listener: between poll(2) and accept(2) the client may have gone to another.
         Listener listener = listen_on(options.host, options.port, workers > 0 ? Mode::nonblocking : Mode::blocking);
-        const Ready ready(service, listener);
         if (workers > 0)
-            return supervise(service, {&listener, 1}, workers, [&](const Listener& mine) { pool(service, threads, mine); });
+            return supervise(service, listener, workers, [&](const Listener& shared) { pool(service, threads, shared); });
+        const Ready ready(service, listener);
         threads > 0 ? pool(service, threads, listener) : thread_per_client(service, listener);
         return 0;
     } catch (const std::exception& error) {

@@ -2,6 +2,7 @@
 
 #include <condition_variable>
 #include <deque>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -51,6 +52,15 @@ class Queue {
     bool closed_ = false;
 };
 
+/// Closes a queue at the end of its life, whatever that is.
+struct Closing {
+    explicit Closing(Queue& closed) : queue(closed) {}
+    Closing(const Closing&) = delete;
+    Closing& operator=(const Closing&) = delete;
+    ~Closing() { queue.close(); }
+    Queue& queue;
+};
+
 }  // namespace
 
 void pool(const Service& service, int threads, const Listener& listener) {
@@ -65,12 +75,11 @@ void pool(const Service& service, int threads, const Listener& listener) {
     };
 
     std::vector<std::jthread> consumers;  // joined at the end of their lives
+    const Closing closing(queue);         // before that
     try {
         for (int i = 0; i < threads; ++i) consumers.emplace_back(consume);
-        produce();
-        queue.close();
-    } catch (...) {
-        queue.close();
-        throw;
+    } catch (const std::system_error& error) {
+        throw std::system_error(error.code(), "cannot start a thread");
     }
+    produce();
 }

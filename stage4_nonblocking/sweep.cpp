@@ -39,10 +39,12 @@ void Sweep::accept_one() {
     Arrival arrival = accept_client(listener_, Mode::nonblocking);
     switch (arrival.outcome) {
         case Accepted::client:
-            if (has_place_for(arrival.fd))
-                conversations_.emplace_back(std::move(arrival), service_, now_);
-            else
+            if (arrival.fd.get() >= rest_.descriptors)
+                cannot_watch(std::move(arrival.fd));
+            else if (conversations_.size() >= static_cast<std::size_t>(service_.options.max_clients))
                 refuse(std::move(arrival.fd));
+            else
+                conversations_.emplace_back(std::move(arrival), service_, now_);
             break;
         case Accepted::nobody: break;  // EAGAIN: none now
         case Accepted::shortage: accept_again_ = now_ + shortage_pause; break;
@@ -50,13 +52,11 @@ void Sweep::accept_one() {
     }
 }
 
-bool Sweep::has_place_for(const Fd& client) {
-    const bool can_be_watched = client.get() < rest_.descriptors;
-    if (!can_be_watched && !std::exchange(told_, true))
-        logging::error("select(2) watches descriptors below {} alone (FD_SETSIZE): no place for further clients",
+void Sweep::cannot_watch(Fd client) {
+    if (!std::exchange(told_, true))
+        logging::error("select(2) watches descriptors below {} alone (FD_SETSIZE): further clients are refused",
                        rest_.descriptors);
-    if (can_be_watched) told_ = false;
-    return can_be_watched && conversations_.size() < static_cast<std::size_t>(service_.options.max_clients);
+    refuse(std::move(client));
 }
 
 void Sweep::ask_those_named() {

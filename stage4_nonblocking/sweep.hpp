@@ -33,7 +33,7 @@ class Sweep {
 
     void rest();
     void accept_one();
-    [[nodiscard]] bool has_place_for(const Fd& client);
+    void cannot_watch(Fd client);
     void ask_those_named();
     bool ask(Conversation& c);
     void put_aside(Conversation& c, short events);
@@ -50,5 +50,5 @@ class Sweep {
     TimePoint now_ = Clock::now();  // of this round: a clock read for each client would cost as much as to ask it
     TimePoint accept_again_ = now_;
     bool stopped_ = false;
-    bool told_ = false;  // that descriptors are past what can be watched
+    bool told_ = false;  // that a descriptor was past what can be watched; once is enough
 };

@@ -24,13 +24,14 @@ int main(int argc, char** argv) {
                             .help = "processes, each with a loop and a listening socket of its own",
                             .kind = StageOption::WholeNumber{workers, 1, 512}}});
         if (workers > 0) options.about.technique = "processes with an epoll loop and a listening socket each";
+        options.about.technique += ", " + trigger + "-triggered";
         const Service service(options);
         std::vector<Listener> listeners = listen_apart(options.host, options.port, Mode::nonblocking, std::max(workers, 1));
-        const Ready ready(service, listeners[0]);
         const auto serve = [&](const Listener& mine) {
             EpollLoop(service, mine, trigger == "edge" ? Trigger::edge : Trigger::level).run();
         };
-        if (workers > 0) return supervise(service, listeners, workers, serve);
+        if (workers > 0) return supervise(service, listeners, serve);
+        const Ready ready(service, listeners[0]);
         serve(listeners[0]);
         return 0;
     } catch (const std::exception& error) {

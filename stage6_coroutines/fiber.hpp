@@ -20,7 +20,9 @@ struct Wish {
 /// Where a C++20 coroutine keeps what it needs in a frame of its own size, and every function on the way must be one, this
 /// keeps a whole stack, and the functions on it know nothing. The price is memory: pages of the stack as they are touched.
 ///
-/// All fibers run in one thread, one at a time; a switch from one to another is two calls of swapcontext(3).
+/// All fibers run in one thread, one at a time; a switch from one to another is two calls of swapcontext(3). Two rules: no
+/// fiber waits inside a `catch`, since the C++ runtime keeps track of exceptions by thread; and what it holds while it
+/// waits, a lock or a half-changed object, the others find so.
 class Fiber {
    public:
     /// Does not start it. Throws std::system_error where there is no memory for a stack.

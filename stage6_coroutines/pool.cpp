@@ -1,16 +1,20 @@
 #include "pool.hpp"
 
+#include <system_error>
+
 Pool::Pool(Loop& loop, int threads) : loop_(loop) {
-    for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { work(); });
+    try {
+        for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { work(); });
+    } catch (const std::system_error& error) {
+        end();
+        throw std::system_error(error.code(), "cannot start a thread");
+    }
 }
 
-Pool::~Pool() {
-    {
-        const std::lock_guard lock(mutex_);
-        ending_ = true;
-    }
+void Pool::end() {
+    const std::lock_guard lock(mutex_);
+    ending_ = true;
     changed_.notify_all();
-    for (std::thread& thread : threads_) thread.join();
 }
 
 /// What each thread does.

@@ -18,11 +18,12 @@
 /// without threads runs them in the loop, and everybody waits.
 class Pool {
    public:
+    /// Throws std::system_error where there are no such threads to be had.
     Pool(Loop& loop, int threads);
     Pool(const Pool&) = delete;
     Pool& operator=(const Pool&) = delete;
     /// Waits for the jobs that run; those that wait in the queue are dropped.
-    ~Pool();
+    ~Pool() { end(); }
 
     class Job;
     /// `co_await pool.run(job)`: the job's reply, computed in one of the threads while the loop goes on. (Name a lambda that
@@ -31,13 +32,14 @@ class Pool {
 
    private:
     void work();
+    void end();
 
     Loop& loop_;
     std::mutex mutex_;  // for what follows
     std::condition_variable changed_;
     std::deque<Job*> queue_;
     bool ending_ = false;
-    std::vector<std::thread> threads_;
+    std::vector<std::jthread> threads_;  // joined at the end of their lives
 };
 
 /// Lives in the frame of the coroutine that awaits it, which stays suspended until the job is done.

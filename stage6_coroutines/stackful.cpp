@@ -27,7 +27,7 @@ Co<void> Stackful::converse(Client client) {
     std::optional<Fiber> fiber;
     try {
         fiber.emplace([&] { serve(client, service_, [this](Work work) { return carry_out(std::move(work)); }); });
-    } catch (const std::system_error&) {
+    } catch (const std::exception&) {  // no memory for a stack
         refuse(std::move(client.fd));
         co_return;
     }
@@ -54,8 +54,7 @@ Reply Stackful::carry_out(Work work) {
     return reply;
 }
 
-// --- the calls that block
-// ---------------------------------------------------------------------------------------------------
+// --- the calls that block -----------------------------------------------------------------------------------------------
 //
 // serve() calls recv(2), send(2) and, to wait, nanosleep(2), by way of common/. A program's own function of that name comes
 // before the C library's, so it is these that are called, in the whole of this program, and on a fiber they let the others
