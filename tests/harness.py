@@ -25,7 +25,12 @@ from pathlib import Path
 
 PATIENCE = 60.0
 RUNNING = set()     # the servers that are running now, in all threads
+LOSS = re.compile(r"Worker \(pid:\d+\) .*|WORKER TIMEOUT.*")  # a master would hide it that its workers die
 SANITIZER_REPORT = re.compile(r"ERROR: \w+Sanitizer.*|WARNING: ThreadSanitizer.*|runtime error:.*")
+
+
+class NotRun(Exception):
+    """A check that cannot be made here, and why."""
 
 
 class Failure(AssertionError):
@@ -123,20 +128,52 @@ def broken(file):
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One end of a connection, as /proc/net/tcp shows it."""
+    """One end of a connection, as the kernel sees it."""
+    state: int          # as /proc/net/tcp counts: 1 is established
     unread: int         # bytes that have arrived and that its process has not read
-    owned: bool         # a process holds it open, or it waits in the queue of a listener
+    inode: int          # which socket it is, as /proc/PID/fd names it; 0 before a process has it, and after
+
+    @property
+    def owned(self):
+        """Whether a process holds it open, or it waits in the queue of a listener."""
+        return self.inode != 0 or self.state == 1
 
 
-def endpoint(local_port, remote_port):
-    """The end of a connection that has these ports; None when it is gone."""
-    row = re.compile(rf":{local_port:04X} \w+:{remote_port:04X} (\w\w) \w+:(\w+) \S+ +\w+ +\d+ +\d+ (\d+)")
+def endpoint(family, local, remote):
+    """The end of a connection that has these addresses; None when it is gone."""
+    return endpoint_by_sock_diag(family, local, remote) or endpoint_by_proc(local, remote)
+
+
+def endpoint_by_sock_diag(family, local, remote):
+    """As sock_diag(7) tells it, in no time, however many connections there are. None may mean as well that it can't."""
+    addresses = b"".join(socket.inet_pton(family, host).ljust(16, b"\0") for host, _ in (local, remote))
+    query = struct.pack("=BBBxI", family, socket.IPPROTO_TCP, 0, 0xffffffff)     # in whichever state
+    query += struct.pack("!HH", local[1], remote[1]) + addresses + struct.pack("=Iq", 0, -1)
+    with contextlib.suppress(OSError), socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, 4) as netlink:
+        netlink.send(struct.pack("=IHHII", 16 + len(query), 20, 1, 0, 0) + query)   # SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST
+        answer = netlink.recv(4096)
+        if len(answer) >= 88 and answer[17] != 10 and struct.unpack_from("=H", answer, 4)[0] == 20:     # 10: the listener
+            return Endpoint(answer[17], *struct.unpack_from("=I8xI", answer, 72))
+    return None
+
+
+def endpoint_by_proc(local, remote):
+    row = re.compile(rf":{local[1]:04X} \w+:{remote[1]:04X} (\w\w) \w+:(\w+) \S+ +\w+ +\d+ +\d+ (\d+)")
     for table in "/proc/net/tcp", "/proc/net/tcp6":
         found = row.search(Path(table).read_text())
         if found:
-            closed = found[3] == "0" and found[1] != "01"
-            return Endpoint(unread=int(found[2], 16), owned=not closed)
+            return Endpoint(int(found[1], 16), int(found[2], 16), int(found[3]))
     return None
+
+
+def has_open(pid, inode):
+    """Whether the process has this socket open."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for entry in os.scandir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(FileNotFoundError):
+                if os.readlink(entry.path) == f"socket:[{inode}]":
+                    return True
+    return False
 
 
 def stat_fields(pid):
@@ -146,14 +183,24 @@ def stat_fields(pid):
     return None
 
 
-def children(pid):
-    """The process ids of a process's children, zombies included."""
+def processes(condition):
+    """The ids of the processes whose fields of /proc/PID/stat, from the state on, fulfil the condition."""
     found = []
     for entry in os.listdir("/proc"):
         fields = stat_fields(entry) if entry.isdigit() else None
-        if fields and fields[1] == str(pid):
+        if fields and condition(fields):
             found.append(int(entry))
     return found
+
+
+def children(pid):
+    """The process ids of a process's children, zombies included."""
+    return processes(lambda fields: fields[1] == str(pid))
+
+
+def alive_in_group(pid):
+    """The processes of this process group that have not ended."""
+    return processes(lambda fields: fields[2] == str(pid) and fields[0] not in "ZX")
 
 
 def processor_ticks(pid):
@@ -183,6 +230,8 @@ def free_port():
     for candidate in _candidates:
         port = 10_000 + candidate % 20_000
         with socket.socket() as probe, contextlib.suppress(OSError):
+            # A process that is being started in another thread may hold this socket a little longer: no harm, with this.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
             return port
 
@@ -230,7 +279,8 @@ class Client:
         self.socket.settimeout(self.patience)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.connect(server.address)
-        self.port = self.socket.getsockname()[1]
+        self.here, self.there = self.socket.getsockname()[:2], self.socket.getpeername()[:2]
+        self.port = self.here[1]
         server.program.clients.append(self)
 
     def __enter__(self):
@@ -270,6 +320,10 @@ class Client:
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.socket.close()
 
+    def other_end(self):
+        """The server's end of the connection; None when it is gone."""
+        return endpoint(self.socket.family, self.there, self.here)
+
     def wait_until_read(self):
         """Waits until the server has read all that was sent. A request among it is then in progress."""
         def arrived():
@@ -279,7 +333,7 @@ class Client:
                 raise Failure("the connection broke before the bytes sent arrived")
 
         def read():
-            end = endpoint(self.server.port, self.port)
+            end = self.other_end()
             return not end or end.unread == 0
 
         wait_for(arrived, "the bytes sent arrived", self.patience)
@@ -288,10 +342,28 @@ class Client:
     def wait_until_let_go(self):
         """Waits until the server's process no longer holds the connection."""
         def let_go():
-            end = endpoint(self.server.port, self.port)
+            end = self.other_end()
             return not (end and end.owned)
 
         wait_for(let_go, "the server let the client go", self.patience)
+
+    def wait_until_accepted(self):
+        """Waits until a process of the server has the connection, whether it serves it already or not."""
+        wait_for(self.is_accepted, "the server accepted the client", self.patience)
+
+    def is_accepted(self):
+        """Whether a process of the server has the connection now."""
+        end = self.other_end()
+        return bool(end and end.inode)
+
+    def served_by(self):
+        """The id of the process that has this connection."""
+        def holder():
+            end = self.other_end()
+            family = [*children(self.server.pid), self.server.pid]
+            return next((pid for pid in family if end and has_open(pid, end.inode)), None)
+
+        return wait_for(holder, "a process of the server had the connection", self.patience)
 
     def has_reply(self):
         """Whether something has come that was not yet asked for; does not wait."""
@@ -374,6 +446,7 @@ class Server:
     def __init__(self, program, stage, command, port=None):
         self.program, self.stage = program, stage
         self.gone = False
+        self.may_lose_workers = False   # the check kills some of them
         self.stdout = b""
         self.log_path = program.directory / f"log{len(program.servers)}"
         with open(self.log_path, "wb") as log:
@@ -423,6 +496,17 @@ class Server:
     def connect(self, **options):
         return Client(self, **options)
 
+    def connect_beside(self, client, same_worker=True):
+        """A client whom the process that serves this one serves, too (or: another one). The kernel chooses, so that it may
+        take a few tries."""
+        for _ in range(200):
+            found = self.connect()
+            expect(found.ask("6"), "fib: 8")
+            if (found.served_by() == client.served_by()) == same_worker:
+                return found
+            found.close()
+        raise Failure(f"200 clients, and none on {'the same' if same_worker else 'another'} worker")
+
     def ask(self, line):
         """One line on a connection of its own; returns the first line of the reply."""
         with self.connect() as client:
@@ -440,11 +524,44 @@ class Server:
             return client.http(method, target, body, **options)
 
     def log(self):
-        return self.log_path.read_text(errors="backslashreplace")
+        """What it has written to standard error, without AddressSanitizer's word about every program with stacks of its own."""
+        lines = self.log_path.read_text(errors="backslashreplace").splitlines(keepends=True)
+        return "".join(line for line in lines if "ASan doesn't fully support makecontext" not in line)
+
+    def kill_worker(self, pid):
+        """Kills it as nothing can be helped against; the log may say so."""
+        self.may_lose_workers = True
+        self.program.notes.append(f"[{pid}], a worker, is killed")
+        os.kill(pid, signal.SIGKILL)
 
     def send_signal(self, number=signal.SIGTERM):
         self.program.notes.append(f"[{self.pid}] gets {signal.Signals(number).name}")
         self.process.send_signal(number)
+
+    def workers(self):
+        """The ids of the workers who live, the oldest first."""
+        states = [(stat_fields(pid), pid) for pid in children(self.pid)]
+        born = [(int(fields[19]), pid) for fields, pid in states if fields and fields[0] not in "ZX"]
+        return [pid for _, pid in sorted(born)]
+
+    def wait_for_workers(self, number=None, without=()):
+        """Waits until so many workers (else: as many as were asked for) have booted, none of these among them; returns them,
+        the oldest first."""
+        number = number or self.stage.workers
+
+        def booted():
+            workers = self.workers()
+            if len(children(self.pid)) == number == len(workers) and not set(workers) & set(without):
+                log = self.log()
+                return all(f"Booting worker with pid: {pid}\n" in log for pid in workers) and workers
+
+        return wait_for(booted, f"{number} workers were there" + (f", without {without}" if without else ""),
+                        self.program.patience)
+
+    def who_said(self, text):
+        """Who wrote this into the log, and how urgently, for each time: pairs of a process id and a level."""
+        found = re.findall(rf"^\[[^]]*\] \[(\d+)\] \[(\w+)\] {re.escape(text)}$", self.log(), re.MULTILINE)
+        return [(int(pid), level) for pid, level in found]
 
     def wait(self, patience=None):
         """Waits for the end; returns the exit status. Nothing that the server started may be left behind."""
@@ -461,6 +578,9 @@ class Server:
         for found in SANITIZER_REPORT.findall(self.log()):
             if not (status == 1 and "thread leak" in found):    # who is cut off can't wait for its threads
                 raise Failure(f"a sanitizer reported: {found}")
+        for found in LOSS.findall(self.log()):
+            if status == 0 and not self.may_lose_workers:
+                raise Failure(f"a worker was lost: {found}")
         return status
 
     def stop(self, number=signal.SIGTERM):
@@ -508,12 +628,14 @@ class Program:
             return Server(self, self.stage, ["sh", "-c", command], port)
         stage = stage or self.stage
         files = ["--db", db] if db else []
-        return Server(self, stage, [*under, self.path_of(stage), "--port", str(port), *files, *options])
+        return Server(self, stage, [*under, self.path_of(stage), *stage.options, "--port", str(port), *files, *options])
 
-    def run(self, *options):
-        """Runs the program with exactly these options, for those that make it end by itself."""
-        process = subprocess.Popen([self.path_of(self.stage), *options], cwd=self.where, stdin=subprocess.DEVNULL,
-                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    def run(self, *options, stage=None):
+        """Runs the program with these options and no more than its technique's, for those that make it end by itself."""
+        stage = stage or self.stage
+        process = subprocess.Popen([self.path_of(stage), *stage.options, *options], cwd=self.where, text=True,
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                   start_new_session=True)
         try:
             stdout, stderr = process.communicate(timeout=self.patience)
         except subprocess.TimeoutExpired:
@@ -522,6 +644,14 @@ class Program:
             raise Failure(f"{' '.join(options)}: did not end by itself") from None
         self.notes.append(f"{' '.join(options)}: status {process.returncode}, {stdout!r}, {stderr!r}")
         return Finished(process.returncode, stdout, stderr)
+
+    def is_built_with(self, *sanitizers):
+        """Whether the program has one of these names in it, as b"__tsan_init"."""
+        return any(name in Path(self.path_of(self.stage)).read_bytes() for name in sanitizers)
+
+    def shell(self, command):
+        """Runs a command in the check's own directory; returns its status."""
+        return subprocess.run(["sh", "-c", command], cwd=self.directory, check=False, timeout=self.patience).returncode
 
     def stop_all(self):
         """Ends what still runs as its users do, and sees to it that each went in peace with its one line said."""
@@ -565,6 +695,8 @@ class Check:
         try:
             self.function(program if self.starts_itself else program.start(*self.options))
             program.stop_all()
+        except NotRun:
+            raise
         except Exception as failure:
             return report(failure, program)
         finally:

@@ -17,7 +17,7 @@ FLAWS = {
     "writes its own number": "sleep: takes the time it says",
     "answers out of order": "sleep: what one client asks after a sleep is answered after it",
     "holds all clients while one sleeps":
-        "lesson: a short sleep waits for anothers long one only where one is served at a time",
+        "lesson: a short sleep waits for others long ones only where they are as many as the servers",
     "counts itself": "count: counts what was answered but not itself",
     "counts each client alone": "count: includes others where memory is shared",
     "counts without a lock": "count: is exact after a storm from eight clients",

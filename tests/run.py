@@ -1,7 +1,8 @@
 """Runs the tests: the unit tests, the suite against each stage, and the proofs about the suite itself.
 
-    python3 tests/run.py                                     all six stages
+    python3 tests/run.py                                     all six stages, each with every technique of its
     python3 tests/run.py --stage 3 --only 'lines'            what has this in its name, against one stage
+    python3 tests/run.py --technique '--workers'             the techniques that have this in their name
     python3 tests/run.py --server 'python3 theirs.py {port}' anybody's server; {db}, if it is there, names a fresh file
 
 The last line is `N passed, N failed`; the status is 1 if anything failed, or if nothing ran.
@@ -21,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import CHECKS, RUNNING, Program
+from harness import CHECKS, RUNNING, NotRun, Program
 from proofs import proofs
 from stages import STAGES, THEIRS
 
@@ -32,6 +33,7 @@ for suite in sorted(HERE.glob("suite_*.py")):
 PARTS = list(dict.fromkeys(one.part for one in CHECKS))
 AT_ONCE = 12        # most checks wait most of the time,
 BUSY_AT_ONCE = 2    # but some use up a processor, and those of a server that never rests all do
+BYTES_ALONE = "fib", "hello", "tasks", "lines", "recv", "http"      # parts about what is answered, not about who waits
 
 
 @dataclass
@@ -43,15 +45,23 @@ class Job:
     alone: bool = False
     busy: bool = False
     failure: str = None
+    not_run: bool = False
 
 
 def check_job(one, **of_program):
     stage = of_program["stage"]
-    return Job(stage.name, one.name, lambda: one.run(Program(**of_program)), one.alone, one.computes or not stage.rests)
+    return Job(stage.title, one.name, lambda: one.run(Program(**of_program)), one.alone, one.computes or not stage.rests)
 
 
 def wanted(name, options):
     return options.only in name
+
+
+def in_selection(one, stage, options):
+    """Whether the check is one of those to be run against this row of the table."""
+    if options.row or (options.wide and stage.options and one.part in BYTES_ALONE):
+        return one.row
+    return True
 
 
 def jobs_for_stages(options):
@@ -59,13 +69,13 @@ def jobs_for_stages(options):
         base = ROOT if options.variant == "release" else ROOT / "build" / options.variant
         return str(base / stage.name / stage.name)
 
-    stages = [stage for stage in STAGES if stage.number in options.stage]
+    stages = [stage for stage in STAGES if stage.number in options.stage and options.technique in stage.title]
     missing = [stage for stage in stages if not os.path.exists(path_of(stage))]
     if missing:
-        return [Job(stage.name, "is built", lambda stage=stage: f"there is no {path_of(stage)}") for stage in missing]
+        return [Job(stage.title, "is built", lambda stage=stage: f"there is no {path_of(stage)}") for stage in missing]
     # Check by check rather than stage by stage, so that what waits, and what spins, is spread evenly.
     return [check_job(one, stage=stage, path_of=path_of) for one in sorted(CHECKS, key=lambda one: one.part != "stop")
-            for stage in stages if one.only(stage) and (one.row or not options.row) and wanted(one.name, options)]
+            for stage in stages if one.only(stage) and in_selection(one, stage, options) and wanted(one.name, options)]
 
 
 def jobs_for_theirs(options):
@@ -83,6 +93,9 @@ def run(jobs):
     def run_one(job):
         try:
             job.failure = job.function()
+        except NotRun as reason:
+            job.not_run = True
+            print(f"{job.whose}: {job.name}: not run: {reason}", flush=True)
         except Exception as error:      # the test is broken: that is no success
             job.failure = f"{type(error).__name__}: {error}"
         if job.failure:
@@ -129,8 +142,8 @@ def verdicts(jobs):
 
 
 def summary(jobs):
-    """One line for each stage."""
-    for whose in sorted({job.whose for job in jobs}):
+    """One line for each row of the table."""
+    for whose in dict.fromkeys(job.whose for job in jobs):
         passed = Counter(job.name.partition(":")[0].partition(",")[0] for job in jobs if job.whose == whose and not job.failure)
         failed = sum(1 for job in jobs if job.whose == whose and job.failure)
         what = ", ".join(f"{part} {number}" for part, number in passed.items()) if whose.startswith("stage") else ""
@@ -141,8 +154,12 @@ def command_line():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--variant", default="release", choices=["release", "debug", "asan", "tsan"])
     parser.add_argument("--stage", type=int, nargs="+", choices=range(1, 7), default=range(1, 7), metavar="N")
+    parser.add_argument("--technique", default="", metavar="TEXT",
+                        help="only the techniques that have this in their name, such as 'stage2_fork --workers 4'")
     parser.add_argument("--only", default="", metavar="TEXT", help="only what has this text in its name")
     parser.add_argument("--row", action="store_true", help="only a few representative checks, no unit tests and no proofs")
+    parser.add_argument("--wide", action="store_true",
+                        help=f"spare the techniques with options the checks of {', '.join(BYTES_ALONE)}, save a few")
     parser.add_argument("--unit", metavar="BINARY", help="a GoogleTest binary to run first")
     parser.add_argument("--server", metavar="COMMAND", help="the server under test is this command, with {port} in it")
     parser.add_argument("--parts", help=f"with --server: only these, of {','.join(PARTS)}")
@@ -163,6 +180,7 @@ def main():
     else:
         jobs = jobs_for_stages(options) + ([] if options.row else jobs_for_proofs(options))
     run(jobs)
+    jobs = [job for job in jobs if not job.not_run]
 
     print()
     if options.unit and not options.row:

@@ -1,34 +1,101 @@
 """The one table of what may differ between the servers under test.
 
 Every server answers the same requests with the same bytes. They differ in who waits for whom, and in the few consequences
-that are columns here. Whatever is not a column must be the same everywhere.
+that are columns here. Whatever is not a column must be the same everywhere. A row is a technique: a stage's program, and
+the options that choose one of its variants.
 """
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Optional
 
 
 @dataclass(frozen=True)
 class Stage:
     """One server; the defaults describe one that serves several clients at once and shares its memory among them."""
     number: int
-    name: str
-    one_at_a_time: bool = False         # a client who is connected, even a silent one, makes the next one wait
-    fib_holds_others: bool = False      # `fib 1` waits for another client's `fib 45`
+    name: str                           # its program
+    options: tuple = ()                 # those that choose the technique
+    servers: Optional[int] = None       # how many clients it serves at once, the silent ones too; None: all who come
+    surely: Optional[int] = None        # so many of them however the kernel shares them out, where that is fewer
+    listens_alone: bool = False         # each worker has a listening socket of its own, and their number stays
+    child_per_client: bool = False      # each client has a process, and its memory, to himself
+    fib_holds_others: Optional[bool] = False    # `fib 1` waits for another's `fib 45`; None: for that of the same worker
     counts_others: bool = True          # `count` includes what other clients asked
     keeps_http_open: bool = True        # an HTTP connection stays open after a response
     has_max_clients: bool = True        # takes --max-clients
-    memory_is_shared: bool = True       # --db :memory: is one list for all clients
     rests: bool = True                  # uses no processor time while nobody asks anything
+    most: Optional[int] = None          # how many clients it can have at all, for want of descriptors that it can name
     crowd: int = 0                      # how many idle connections it promises to keep
+
+    @property
+    def title(self):
+        return " ".join((self.name, *self.options))
+
+    def option(self, name, default=None):
+        """The value of one of the options that choose the technique."""
+        return self.options[self.options.index(name) + 1] if name in self.options else default
+
+    @property
+    def workers(self):
+        """How many processes a master keeps; 0: there is no master."""
+        return int(self.option("--workers", 0))
+
+    @property
+    def threads(self):
+        """How many threads a pool has, in each worker; 0: there is no pool."""
+        return int(self.option("--threads", 0))
+
+    @property
+    def occupied_by(self):
+        """How many clients it takes until the next one surely waits. What is queued in one worker fills no other."""
+        return self.servers * 2 if self.surely else self.servers
+
+    def at_once(self, wanted):
+        """So many clients, or as many as are surely served at once."""
+        return min(wanted, self.surely or self.servers or wanted)
+
+    def serves(self, number):
+        """Whether so many clients are surely served at once."""
+        return self.at_once(number) == number
+
+    def with_options(self, *options):
+        """The same program, started with other options."""
+        return replace(self, options=options)
+
+    def but(self, name, value):
+        """The same, with another value for one of its options."""
+        place = self.options.index(name) + 1
+        return self.with_options(*self.options[:place], str(value), *self.options[place + 1:])
+
+
+def fixed(number, name, *options, servers, **differences):
+    """One that serves a fixed number of clients at once: the others wait, and no connection is kept for nothing."""
+    return Stage(number, name, options, servers=servers, keeps_http_open=False, has_max_clients=False, **differences)
 
 
 STAGES = (
-    Stage(1, "stage1_sync", one_at_a_time=True, fib_holds_others=True, keeps_http_open=False, has_max_clients=False),
-    Stage(2, "stage2_fork", counts_others=False, memory_is_shared=False),
+    fixed(1, "stage1_sync", servers=1, fib_holds_others=True),
+    Stage(2, "stage2_fork", child_per_client=True, counts_others=False),
+    fixed(2, "stage2_fork", "--workers", "4", servers=4, counts_others=False),
     Stage(3, "stage3_threads"),
+    fixed(3, "stage3_threads", "--threads", "4", servers=4),
+    # Each worker accepts as many as it serves, and as many again who wait there, though another worker may be free.
+    fixed(3, "stage3_threads", "--workers", "2", "--threads", "2", servers=4, surely=2, counts_others=False),
     Stage(4, "stage4_nonblocking", fib_holds_others=True, rests=False),
+    Stage(4, "stage4_nonblocking", ("--wait", "poll"), fib_holds_others=True, crowd=2_000),
+    Stage(4, "stage4_nonblocking", ("--wait", "select"), fib_holds_others=True, most=1024),
     Stage(5, "stage5_epoll", fib_holds_others=True, crowd=10_000),
+    Stage(5, "stage5_epoll", ("--trigger", "edge"), fib_holds_others=True, crowd=10_000),
+    Stage(5, "stage5_epoll", ("--workers", "2"), fib_holds_others=None, counts_others=False, listens_alone=True),
     Stage(6, "stage6_coroutines", crowd=10_000),
+    Stage(6, "stage6_coroutines", ("--pool", "0"), fib_holds_others=True, crowd=10_000),
+    Stage(6, "stage6_coroutines", ("--workers", "2"), counts_others=False, listens_alone=True),
+    Stage(6, "stage6_coroutines", ("--flavor", "stackful"), fib_holds_others=True, crowd=5_000),
 )
 
 # Somebody else's server is measured against the plain case: several clients at once, one memory.
 THEIRS = Stage(0, "theirs")
+
+
+def plain(number):
+    """The stage without options."""
+    return next(stage for stage in STAGES if stage.number == number and not stage.options)

@@ -1,75 +1,135 @@
 """The lesson: who waits for whom, told by the order of replies and by ratios; who rests; and how large a crowd may be."""
+import math
 import resource
 import time
-from pathlib import Path
 
 from harness import Failure, check, check_program, children, everybody_sleeps, expect, processor_ticks, wait_for, wakeups
-from suite_limits import serves_several
+from suite_limits import expect_said_goodbye, serves_several
+
+
+def sleepers(server, number, seconds):
+    """So many clients who sleep at once, for so long, and leave."""
+    clients = [server.connect() for _ in range(number)]
+    for client in clients:
+        client.send(f"sleep {seconds}\nquit\n")
+    return clients
+
+
+def wait_until_served_or_queued(clients):
+    """The first ones' requests are in progress; the others, if there are more than are served, are within the server."""
+    for number, client in enumerate(clients):
+        if client.server.stage.serves(number + 1):
+            client.wait_until_read()
+        else:
+            client.wait_until_accepted()
 
 
 @check("lesson", row=True)
-def two_who_sleep_at_once_take_twice_as_long_only_where_one_is_served_at_a_time(server):
+def sleepers_take_as_many_rounds_as_the_servers_need_to_serve_them_all(server):
+    """Of a second each, W of them at N servers take ceil(W / N) seconds, and where nobody waits for anybody one."""
     def seconds(number):
         start = time.monotonic()
-        clients = [server.connect() for _ in range(number)]
-        for client in clients:
-            client.send("sleep 1\nquit\n")
-        for client in clients:
-            expect(client.rest(), b"slept: 1\nbye:\n")
-            client.close()
+        expect_said_goodbye(sleepers(server, number, 1), b"slept: 1\nbye:\n")
         return time.monotonic() - start
 
-    # The better of two tries, since the machine may have other things to do.
-    alone, both = min(seconds(1), seconds(1)), min(seconds(2), seconds(2))
-    expect(both / alone > 1.5, server.stage.one_at_a_time, f"one takes {alone:.2f} s, two {both:.2f} s: one after the other")
+    def expect_rounds(number, fewest, most):
+        for tries_left in 1, 0:     # the machine may have other things to do
+            alone, all_of_them = seconds(1), seconds(number)
+            kept = fewest - 0.5 < all_of_them / alone < most + 0.5
+            if kept or not tries_left:
+                return expect(kept, True, f"one takes {alone:.2f} s, {number} take {fewest} to {most} times as long, "
+                                          f"{all_of_them:.2f} s")
+
+    servers, surely = server.stage.servers, server.stage.at_once(8)
+    for number in (servers, servers + 1) if servers else (8,):
+        expect_rounds(number, math.ceil(number / (servers or number)), math.ceil(number / surely))
 
 
 @check("lesson")
-def a_short_sleep_waits_for_anothers_long_one_only_where_one_is_served_at_a_time(server):
-    long, short_one = server.connect(), server.connect()
-    long.send("sleep 4\nquit\n")
-    long.wait_until_read()
-    short_one.send("sleep 0.1\nquit\n")
-    expect(short_one.rest(), b"slept: 0.1\nbye:\n")
-    expect(long.has_reply(), server.stage.one_at_a_time, "the long sleep is over before the short one")
-    expect(long.rest(), b"slept: 4\nbye:\n")
+def a_short_sleep_waits_for_others_long_ones_only_where_they_are_as_many_as_the_servers(server):
+    def expect_waits(number, waits):
+        long = sleepers(server, number, 3)
+        wait_until_served_or_queued(long)
+        short_one, = sleepers(server, 1, 0.1)
+        expect_said_goodbye([short_one], b"slept: 0.1\nbye:\n")
+        expect(any(client.has_reply() for client in long), waits, f"the first of {number} is over before the short one")
+        expect_said_goodbye(long, b"slept: 3\nbye:\n")
+
+    if server.stage.servers:
+        expect_waits(server.stage.occupied_by, True)
+    if serves_several(server.stage):
+        expect_waits(server.stage.at_once(5) - 1, False)
+
+
+def expect_fib_waits(longs, short_one, waits, question="fib 1", answer="fib: 1"):
+    """Whether this client's fib waits for the first of the others' long ones."""
+    n, fib = (43, 433494437) if waits else (45, 1134903170)     # a margin, where fib 1 is to be the first
+    for long in longs:
+        long.send(f"fib {n}\nquit\n")
+    wait_until_served_or_queued(longs)
+    asked = time.monotonic()
+    short_one.send(f"{question}\nquit\n")
+    expect_said_goodbye([short_one], f"{answer}\nbye:\n".encode())
+    answered, one_is_over = time.monotonic(), any(long.has_reply() for long in longs)
+    wait_for(lambda: any(long.has_reply() for long in longs), "the first long fib was over")
+    # A loop may send both replies in one round, in either order: then this one has waited, and the other is over at once.
+    waited, remained = answered - asked, time.monotonic() - answered
+    expect_said_goodbye(longs, f"fib: {fib}\nbye:\n".encode())
+    expect(one_is_over or waited > remained, waits,
+           f"{question} waited for {waited:.3f} s, then a fib {n} took {remained:.3f} s more: {question} waited for it")
 
 
 @check("lesson", ours=True, computes=True)
-def fib_1_waits_for_anothers_fib_45_only_where_one_thread_computes(server):
-    long, short_one = server.connect(), server.connect()
-    long.send("fib 45\nquit\n")
-    long.wait_until_read()
-    asked = time.monotonic()
-    short_one.send("fib 1\nquit\n")
-    expect(short_one.rest(), b"fib: 1\nbye:\n")
-    answered, long_is_over = time.monotonic(), long.has_reply()
-    expect(long.rest(), b"fib: 1134903170\nbye:\n")
-    # A loop may send both replies in one round, in either order: then fib 1 has waited, and fib 45 is over at once.
-    waited, remained = answered - asked, time.monotonic() - answered
-    expect(long_is_over or waited > remained, server.stage.fib_holds_others,
-           f"fib 1 waited for {waited:.3f} s, then fib 45 took {remained:.3f} s more: fib 1 waited for fib 45")
+def fib_1_waits_for_others_long_fibs_only_where_they_are_as_many_as_those_who_compute(server):
+    def connect(number):
+        return [server.connect() for _ in range(number)]
+
+    stage = server.stage
+    if stage.fib_holds_others is None:      # only who is on the same worker
+        for same_worker in True, False:
+            first = server.connect()
+            expect(first.ask("6"), "fib: 8")
+            expect_fib_waits([first], server.connect_beside(first, same_worker), same_worker)
+    elif stage.servers and stage.serves(2):
+        expect_fib_waits(connect(stage.at_once(stage.servers) - 1), server.connect(), False)
+        expect_fib_waits(connect(stage.occupied_by), server.connect(), True)
+    else:
+        expect_fib_waits(connect(1), server.connect(), stage.fib_holds_others)
 
 
-@check("lesson")
-def a_silent_client_holds_the_next_only_where_one_is_served_at_a_time(server):
-    silent, next_one = server.connect(), server.connect()
-    expect(silent.ask("6"), "fib: 8")
-    next_one.send("10\nquit\n")
-    if server.stage.one_at_a_time:
-        for _ in range(20):
-            expect(silent.ask("6"), "fib: 8")
-        expect(next_one.has_reply(), False, "the next one is answered")
-        silent.close()
-    expect(next_one.rest(), b"fib: 55\nbye:\n")
+@check("lesson", ours=True)
+def a_silent_client_holds_the_next_only_where_there_is_no_server_left(server):
+    servers, occupied_by = server.stage.servers or 8, server.stage.occupied_by or 8
+    waiting = [server.connect() for _ in range(2 * occupied_by if server.stage.servers else 8)]
+    for client in waiting:
+        client.send("6\n")
+
+    def answered():
+        return [client for client in waiting if client.has_reply()]
+
+    while waiting:
+        all_are_busy = len(waiting) >= occupied_by
+        number = servers if all_are_busy else 1
+        wait_for(lambda: len(answered()) >= number, f"{number} clients were answered")
+        served = answered()
+        for client in served:
+            expect(client.line(), "fib: 8")
+            waiting.remove(client)
+        for client in served * 5:       # time enough for another one, if there were a server left
+            expect(client.ask("6"), "fib: 8")
+        if all_are_busy:
+            expect((len(served), len(answered())), (servers, 0), f"clients served at once, and then, of {len(waiting)} more")
+        for client in served:
+            client.close()
 
 
 @check("idle", ours=True, only=lambda stage: stage.rests)
 def uses_no_processor_time_while_nobody_asks(server):
     clients = [server.connect() for _ in range(10)]
-    for client in clients if serves_several(server.stage) else clients[:1]:
+    for client in clients[:server.stage.at_once(10)]:
         expect(client.ask("6"), "fib: 8")
     family = [server.pid, *children(server.pid)]
+    expect(len(family) > server.stage.workers, True, "the workers are there")
 
     def used():
         """The processor time of the server and its children, and how often they woke."""
@@ -79,15 +139,14 @@ def uses_no_processor_time_while_nobody_asks(server):
     before = used()
     time.sleep(1.5)     # the time over which nothing is to happen
     after = used()
-    if b"__tsan_init" in Path(f"/proc/{server.pid}/exe").read_bytes():
+    if server.program.is_built_with(b"__tsan_init"):
         before, after = before[:1], after[:1]       # ThreadSanitizer has a thread of its own that wakes
     expect(after, before, "processor time in ticks, and wake-ups")
 
 
 @check_program("crowd", only=lambda stage: stage.crowd, alone=True)
-def ten_thousand_stay_connected_and_are_all_answered(program):
-    sanitized = any(name in Path(program.path_of(program.stage)).read_bytes() for name in (b"__asan_init", b"__tsan_init"))
-    crowd = 2_000 if sanitized else program.stage.crowd
+def thousands_stay_connected_and_are_all_answered(program):
+    crowd = 2_000 if program.is_built_with(b"__asan_init", b"__tsan_init") else program.stage.crowd
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < crowd + 500:
         raise Failure(f"a crowd of {crowd} cannot be tried here: the hard limit on open files is {hard}")

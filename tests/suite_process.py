@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from harness import check_program, children, expect, expect_each, expect_match, free_port, request, together, wait_for
-from stages import STAGES
+from stages import STAGES, plain
 from suite_http import add_task, expect_error
 from suite_limits import send_until_stuck, serves_several
 from suite_lines import add, expect_lasts
@@ -61,7 +61,9 @@ def help_explains_every_option(program):
         options = ["--port", "--host", "--db", "--idle-timeout", "--max-fib", "--framing", "--allow-host", "--pid-file",
                    "--verbose", "--quiet", "--help", "--version", "-p", "-v", "-q", "-h"]
         expect([name for name in options if name not in finished.stdout], [], "options that help does not explain")
-        expect("--max-clients" in finished.stdout, program.stage.has_max_clients, "help explains --max-clients")
+        expect("--max-clients" in finished.stdout, program.stage.number != 1, "help explains --max-clients")
+        of_stage = [name for stage in STAGES if stage.number == program.stage.number for name in stage.options[::2]]
+        expect([name for name in of_stage if name not in finished.stdout], [], "options of techniques that it does not explain")
 
 
 @check_program("start")
@@ -178,10 +180,11 @@ def idle_clients_are_told_goodbye(program):
         server = program.start("--pid-file", "server.pid")
         clients = [server.connect() for _ in range(5)]
         expect(clients[0].ask("6"), "fib: 8")
-        for client in clients[1:] if serves_several(server.stage) else []:
+        served = clients[:program.stage.at_once(5)]
+        for client in served[1:]:
             expect(client.ask("6"), "fib: 8")
         server.send_signal(number)
-        for client in clients if serves_several(server.stage) else clients[:1]:
+        for client in served:
             expect(client.rest(), b"")
         expect(server.wait(), 0, "the exit status")
         expect((program.directory / "server.pid").exists(), False, "the pid file is still there")
@@ -223,10 +226,23 @@ def an_http_request_in_progress_is_answered(program):
     expect(server.wait(), 0, "the exit status")
 
 
+@check_program("stop", only=lambda stage: stage.keeps_http_open)
+def an_http_request_that_has_arrived_behind_it_is_answered_as_well(program):
+    server = program.start()
+    client = server.connect()
+    client.send(request("GET", "/sleep/1"))
+    client.wait_until_read()
+    client.send(request("GET", "/fib/7"))
+    server.send_signal()
+    expect((client.response().json, client.response().json), ({"slept": 1}, {"n": 7, "fib": 13}))
+    expect(client.rest(), b"")
+    expect(server.wait(), 0, "the exit status")
+
+
 @check_program("stop", only=serves_several)
 def everybody_in_progress_is_answered(program):
     server = program.start()
-    clients = [server.connect() for _ in range(20)]
+    clients = [server.connect() for _ in range(program.stage.at_once(20))]
     for client in clients:
         client.send("sleep 0.7\n6\n")
         client.wait_until_read()
@@ -314,14 +330,14 @@ def a_client_who_does_not_read_is_given_no_longer(program):
     expect(server.stop(), 1, "the exit status")
 
 
-@check_program("stop", only=lambda stage: not stage.memory_is_shared)
+@check_program("stop", only=lambda stage: stage.child_per_client)
 def a_child_that_dies_takes_nobody_with_it(program):
     server = program.start()
     first, second = server.connect(), server.connect()
     for client in first, second:
         expect(client.ask("6"), "fib: 8")
-    victim, survivor = sorted(children(server.pid))
-    os.kill(victim, signal.SIGKILL)
+    survivor = second.served_by()
+    os.kill(first.served_by(), signal.SIGKILL)
     expect(first.rest(), b"")
     expect(second.ask("6"), "fib: 8")
     wait_for(lambda: children(server.pid) == [survivor], "the dead child was reaped")
@@ -332,7 +348,7 @@ def a_child_that_dies_takes_nobody_with_it(program):
 
 def another(stage):
     """The stage that takes over this one's file, or shares it: stage 5, and for that one stage 2."""
-    return STAGES[1] if stage.number == 5 else STAGES[4]
+    return plain(2 if stage.number == 5 else 5)
 
 
 @check_program("storage")
@@ -394,12 +410,15 @@ def memory_keeps_tasks_in_the_process_alone(program):
     with server.connect() as client:
         milk = add(client, "buy milk")
         expect((client.ask("list"), client.line()), ("tasks: 1", f"[ ] {milk} buy milk"))
-    expect(len(server.list()), 1 if program.stage.memory_is_shared else 0, "tasks that the next client finds")
-    expect(len(server.list()), 1 if program.stage.memory_is_shared else 0, "tasks that the next client finds")
+        keeper = client.served_by()
+    for _ in range(5):
+        with server.connect() as client:
+            came = client.ask("list")
+            expect(came, "tasks: 1" if client.served_by() == keeper else "tasks: 0", "what a client finds, by his process")
     expect(server.stop(), 0)
-    told = [line for line in server.log().splitlines() if "memory" in line]
-    if not program.stage.memory_is_shared:
-        expect(len(told), 1, f"lines of the log that say so: {told}")
+    told = [line for line in server.log().splitlines() if ":memory:" in line]
+    several = program.stage.child_per_client or program.stage.workers
+    expect(len(told), 1 if several else 0, f"lines of the log that say so: {told}")
     expect(program.start(db=":memory:").list(), [])
     expect([path.name for path in program.directory.iterdir() if "log" not in path.name], [], "files left")
 

@@ -1,0 +1,613 @@
+"""A master and its workers: what becomes of them and of their clients where one is killed, renewed, added or stopped."""
+import contextlib
+import os
+import pty
+import resource
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+from harness import (Failure, alive_in_group, check_program, expect, expect_match, free_port, request, stat_fields, together,
+                     wait_for)
+from suite_lines import expect_lasts, reach_all_workers
+
+
+def has_workers(stage):
+    return stage.workers > 0
+
+
+def shares_its_listener(stage):
+    return has_workers(stage) and not stage.listens_alone
+
+
+def is_prefork(stage):
+    return stage.number == 2 and has_workers(stage)
+
+
+def client_of_each(server, number):
+    """So many clients, each of whom has had an answer from another worker."""
+    found, spare = {}, []
+    while len(found) < number:
+        expect(len(spare) < 200, True, f"{number} workers are reached, but only {list(found)} were")
+        client = server.connect()
+        client.wait_until_accepted()
+        worker = client.served_by()
+        if worker in found:
+            spare.append(client)    # he stays for now, so that the next one finds others free
+        else:
+            expect(client.ask("6"), "fib: 8")
+            found[worker] = client
+    for client in spare:
+        client.close()
+    return list(found.values())
+
+
+def wait_until_grown_up(worker):
+    """Waits until it has lived for more than a second: whoever dies sooner is replaced with delay."""
+    def age():
+        ticks = os.sysconf("SC_CLK_TCK")
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - int(stat_fields(worker)[19]) / ticks
+
+    wait_for(lambda: age() > 1.1, "the worker had lived for a second")
+
+
+def notices(server, number):
+    """Sends the master this signal, and waits until it has said that it handles it."""
+    text = f"Handling signal: {signal.Signals(number).name[3:].lower()}"
+    before = len(server.who_said(text))
+    server.send_signal(number)
+    wait_for(lambda: len(server.who_said(text)) > before, f"the log said {text!r}")
+    expect(server.who_said(text)[-1], (server.pid, "INFO"))
+
+
+# ---- Who is who ---------------------------------------------------------------------------------------------------------
+
+@check_program("workers", only=has_workers, row=True)
+def each_says_when_it_boots_and_when_it_leaves(program):
+    server = program.start()
+    workers = server.wait_for_workers()
+    expect(server.http("GET", "/server").json["pid"] in workers, True, f"who answers is one of {workers}")
+    expect(server.stop(), 0)
+    for worker in workers:
+        for text in f"Booting worker with pid: {worker}", f"Worker exiting (pid: {worker})":
+            expect(server.who_said(text), [(worker, "INFO")], text)
+
+
+@check_program("workers", only=has_workers)
+def ps_and_pstree_show_who_is_who(program):
+    server = program.start()
+    roles = {server.pid: "master", **{worker: "worker" for worker in server.wait_for_workers()}}
+    for pid, role in roles.items():
+        name = f"stage{program.stage.number}: {role}"
+        shown = subprocess.run(["ps", "-o", "args=", "-p", str(pid)], stdout=subprocess.PIPE, text=True, check=True).stdout
+        expect(shown.rstrip(), name, "what ps shows")
+        expect(Path(f"/proc/{pid}/comm").read_text(), f"{name}\n", "what pstree shows")
+
+
+# ---- Workers who die ----------------------------------------------------------------------------------------------------
+
+@check_program("workers", only=has_workers, row=True)
+def one_who_is_killed_is_replaced_and_costs_only_its_own_clients(program):
+    server = program.start()
+    workers = server.wait_for_workers()
+    lost, kept = client_of_each(server, 2)
+    victim, survivor = lost.served_by(), kept.served_by()
+    server.kill_worker(victim)
+    expect(lost.rest(), b"")
+    for _ in range(3):
+        expect(kept.ask("10"), "fib: 55")
+    newcomers = set(server.wait_for_workers(without=[victim])) - set(workers)
+    expect((len(newcomers), kept.served_by()), (1, survivor), "workers who are new, and who serves the client who stays")
+    expect(server.who_said(f"Worker (pid:{victim}) was sent SIGKILL!"), [(server.pid, "ERROR")])
+    kept.close()
+    expect(newcomers < set(reach_all_workers(server)[1]), True, "the newcomer serves clients")
+
+
+@check_program("workers", only=has_workers)
+def one_who_is_killed_in_the_middle_of_a_request_is_replaced(program):
+    server = program.start()
+    busy, other = client_of_each(server, 2)
+    other.send("sleep 1\n6\n")
+    busy.send("sleep 30\n")
+    for client in busy, other:
+        client.wait_until_read()
+    server.kill_worker(busy.served_by())
+    expect(busy.rest(), b"")
+    expect(other.lines(2), ["slept: 1", "fib: 8"])
+    server.wait_for_workers()
+    expect(server.ask("6"), "fib: 8")
+
+
+@check_program("workers", only=has_workers)
+def the_place_of_a_grown_worker_is_filled_at_once_that_of_who_died_young_again_after_a_while(program):
+    server = program.start()
+
+    def seconds_until_replaced(victim):
+        others = [worker for worker in server.workers() if worker != victim]
+        began = time.monotonic()
+        server.kill_worker(victim)
+        newcomer = wait_for(lambda: [worker for worker in server.workers() if worker not in [victim, *others]],
+                            "the worker was replaced")[0]
+        return time.monotonic() - began, newcomer
+
+    tries = []
+    for _ in range(3):      # the machine may have other things to do
+        grown = server.wait_for_workers()[0]
+        wait_until_grown_up(grown)
+        at_once, newborn = seconds_until_replaced(grown)
+        _, second = seconds_until_replaced(newborn)
+        later, _ = seconds_until_replaced(second)
+        tries.append((at_once, later))
+        if at_once < later / 2:
+            return
+    raise Failure(f"seconds until a grown worker was replaced, and the second that died young: {tries}")
+
+
+@check_program("workers", only=has_workers)
+def who_dies_at_birth_again_and_again_does_not_spin_the_machine(program):
+    server = program.start()
+    number = program.stage.workers
+    killed, began = set(), time.monotonic()
+    while len(killed) < 4 * number:     # each place is filled once more at once, and twice a second apart
+        for worker in server.workers():
+            if worker not in killed:
+                server.kill_worker(worker)
+                killed.add(worker)
+        expect(time.monotonic() - began < program.patience, True, "workers go on being born")
+    expect(time.monotonic() - began > 1.5, True, f"{len(killed)} births, four in each place, take two seconds")
+    server.wait_for_workers(without=killed)
+    reach_all_workers(server)
+
+
+@check_program("workers", only=has_workers)
+def who_cannot_start_is_tried_again_until_he_can(program):
+    if program.is_built_with(b"__ubsan_"):
+        return      # it needs descriptors itself to look at an exception, and here there are none
+    server = program.start()
+    server.wait_for_workers()
+    lost, survivor = client_of_each(server, 2)
+    victim = lost.served_by()
+    usual = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (3, usual[1]))     # too few for a child of the master to begin with
+    began = time.monotonic()
+    server.kill_worker(victim)
+
+    def failures():
+        return [line for line in server.log().splitlines() if line.endswith("exited with code 1")]
+
+    wait_for(lambda: len(failures()) >= 4, "four workers could not start")
+    expect(time.monotonic() - began > 1.5, True, "four attempts take two seconds")
+    expect_match(failures()[0], rf"\[.*\] \[{server.pid}\] \[ERROR\] Worker \(pid:\d+\) exited with code 1")
+    expect(survivor.ask("6"), "fib: 8")
+    resource.prlimit(server.pid, resource.RLIMIT_NOFILE, usual)
+    server.wait_for_workers(without=[victim])
+    survivor.close()
+    reach_all_workers(server)
+
+
+@check_program("workers", only=has_workers)
+def who_is_queued_on_a_killed_worker_is_answered_by_its_replacement(program):
+    server = program.start()
+    old = server.wait_for_workers()
+    for worker in old:
+        os.kill(worker, signal.SIGSTOP)
+    wait_for(lambda: all(stat_fields(worker)[0] == "T" for worker in old), "the workers stood still")
+    clients = [server.connect() for _ in range(8)]
+    for client in clients:
+        client.send(request("GET", "/server", headers={"Connection": "close"}))
+    for worker in old:
+        server.kill_worker(worker)
+    for client in clients:
+        expect(client.response().json["pid"] in old, False, "an old worker answers")
+
+
+@check_program("workers", only=has_workers)
+def the_master_killed_no_worker_stays(program):
+    server = program.start("--pid-file", "server.pid")
+    workers = server.wait_for_workers()
+    idle, busy = client_of_each(server, 2)
+    busy.send("sleep 0.7\n6\n")
+    busy.wait_until_read()
+    os.kill(server.pid, signal.SIGKILL)
+    server.process.wait()
+    expect(idle.rest(), b"")
+    expect(busy.rest(), b"slept: 0.7\nfib: 8\n")
+    wait_for(lambda: not alive_in_group(server.pid), f"the workers {workers} had gone")
+    expect(program.start(port=server.port).ask("6"), "fib: 8", "the port is free again")
+
+
+@check_program("workers", only=has_workers)
+def the_master_killed_the_port_is_given_up_though_a_worker_is_still_busy(program):
+    server = program.start()
+    server.wait_for_workers()
+    busy = server.connect()
+    busy.send("sleep 3\n")
+    busy.wait_until_read()
+    os.kill(server.pid, signal.SIGKILL)
+    server.process.wait()
+    wait_for(server.refuses, "new clients were refused")
+    expect(busy.has_reply(), False, "the request in progress is answered already")
+    expect(busy.rest(), b"slept: 3\n")
+    wait_for(lambda: not alive_in_group(server.pid), "the workers had gone")
+
+
+# ---- Signals ------------------------------------------------------------------------------------------------------------
+
+@check_program("workers", only=has_workers)
+def one_who_is_told_to_stop_does_and_is_replaced(program):
+    server = program.start()
+    workers = server.wait_for_workers()
+    leaving, staying = client_of_each(server, 2)
+    stopped, survivor = leaving.served_by(), staying.served_by()
+    leaving.send("sleep 0.7\n6\n")
+    leaving.wait_until_read()
+    os.kill(stopped, signal.SIGTERM)
+    expect(leaving.rest(), b"slept: 0.7\nfib: 8\n")
+    expect(staying.ask("6"), "fib: 8")
+    newcomers = set(server.wait_for_workers(without=[stopped])) - set(workers)
+    expect((len(newcomers), staying.served_by()), (1, survivor), "new workers, and who serves the other client")
+    expect(server.who_said(f"Worker exiting (pid: {stopped})"), [(stopped, "INFO")])
+
+
+@check_program("workers", only=has_workers)
+def they_take_the_word_of_the_master_not_of_the_terminal(program):
+    server = program.start()
+    workers = server.wait_for_workers()
+    clients = client_of_each(server, 2)
+    for number in signal.SIGINT, signal.SIGHUP:
+        for worker in workers:
+            os.kill(worker, number)
+        for client in clients * 3:
+            expect(client.ask("6"), "fib: 8")
+    expect(server.workers(), workers)
+
+
+@check_program("workers", only=has_workers)
+def a_hangup_of_the_whole_group_is_one_renewal(program):
+    server = program.start()
+    old = server.wait_for_workers()
+    os.killpg(server.pid, signal.SIGHUP)
+    new = server.wait_for_workers(without=old)
+    expect(server.ask("6"), "fib: 8")
+    expect((len(server.who_said("Handling signal: hup")), server.workers()), (1, new))
+
+
+@check_program("workers", only=has_workers)
+def a_terminal_that_is_closed_ends_the_server(program):
+    """The kernel's own SIGHUP, unlike one that somebody sends: it is not meant for a master."""
+    terminal, slave = pty.openpty()
+    # The server leads a session: the first terminal that it opens is its own from then on (setsid(2)).
+    server = program.start(under=["sh", "-c", f'exec "$@" <>{os.ttyname(slave)}', "sh"])
+    server.wait_for_workers()
+    os.close(slave)
+    os.close(terminal)
+    expect(server.wait(), 0, "the exit status")
+
+
+@check_program("workers", only=has_workers)
+def signals_are_taken_from_the_ready_line_on(program):
+    for number in signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGHUP:
+        server = program.start()
+        notices(server, number)
+        expect(server.ask("6"), "fib: 8")
+
+
+@check_program("workers", only=has_workers)
+def it_does_not_matter_what_the_parent_did_with_sigchld(program):
+    server = program.start(under=["env", "--ignore-signal=CHLD"])
+    workers = server.wait_for_workers()
+    server.kill_worker(workers[0])
+    server.wait_for_workers(without=workers[:1])
+    expect(server.stop(), 0)
+
+
+@check_program("workers", only=has_workers)
+def a_child_that_is_not_its_own_is_of_no_concern(program):
+    server = program.start(under=["sh", "-c", 'sh -c "exit 3" & sleep 1000 & exec "$@"', "sh"])
+    busy = server.connect()
+    expect(busy.ask("6"), "fib: 8")
+    busy.send("sleep 30\n")
+    busy.wait_until_read()
+    server.send_signal()
+    wait_for(server.refuses, "new clients were refused")
+    time.sleep(0.2)     # nobody insists sooner
+    server.send_signal()
+    expect(server.process.wait(program.patience), 1, "the exit status")
+    expect([line for line in server.log().splitlines() if "exited with code" in line], [])
+
+
+@check_program("workers", only=has_workers)
+def whatever_signal_ends_a_worker_the_master_goes_on(program):
+    server = program.start()
+    server.may_lose_workers = True
+    victim = server.wait_for_workers()[0]
+    os.kill(victim, signal.SIGRTMIN + 6)
+    server.wait_for_workers(without=[victim])
+    expect(len(server.who_said(f"Worker (pid:{victim}) was sent signal {signal.SIGRTMIN + 6}!")), 1)
+    expect(server.ask("6"), "fib: 8")
+
+
+@check_program("workers", only=has_workers)
+def what_is_meant_for_the_master_does_not_stop_a_worker(program):
+    server = program.start()
+    workers = server.wait_for_workers()
+    for worker in workers:
+        for number in signal.SIGTTIN, signal.SIGTTOU:
+            os.kill(worker, number)
+    for client in client_of_each(server, 2):
+        expect(client.ask("6"), "fib: 8")
+    expect(server.workers(), workers)
+
+
+@check_program("workers", only=lambda stage: has_workers(stage) and stage.number == 5)
+def of_two_servers_that_start_at_once_on_one_port_one_is_refused(program):
+    port = str(free_port())
+    command = [program.path_of(program.stage), "--port", port, "--db", ":memory:", "--workers", "8"]
+    for _ in range(15):
+        rivals = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=program.where,
+                                   start_new_session=True) for _ in range(2)]
+        try:
+            lines = together(*[rival.stdout.readline for rival in rivals])
+            expect(sorted(bool(line) for line in lines), [False, True], f"ready lines {lines}")
+        finally:
+            for rival in rivals:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(rival.pid, signal.SIGKILL)
+                rival.communicate()
+
+
+@check_program("workers", only=has_workers, row=True)
+def all_are_renewed_at_a_hangup(program):
+    server = program.start()
+    descriptors = None
+    for _ in range(3):
+        old = server.wait_for_workers()
+        notices(server, signal.SIGHUP)
+        server.wait_for_workers(without=old)
+        for worker in old:
+            expect(server.who_said(f"Worker exiting (pid: {worker})"), [(worker, "INFO")])
+        open_now = len(os.listdir(f"/proc/{server.pid}/fd"))
+        expect(open_now, descriptors or open_now, "descriptors of the master after another renewal")
+        descriptors = open_now
+    reach_all_workers(server)
+
+
+@check_program("workers", only=has_workers)
+def a_renewal_refuses_nobody(program):
+    server = program.start()
+    over = threading.Event()
+
+    def storm(first):
+        def go():
+            number = 0
+            while not over.is_set():
+                with server.connect() as client:
+                    if (number + first) % 2:
+                        expect(client.ask("6"), "fib: 8")
+                    else:
+                        expect(client.http("GET", "/fib/6").json, {"n": 6, "fib": 8})
+                number += 1
+            return number
+        return go
+
+    def renew():
+        try:
+            for _ in range(4):
+                old = server.wait_for_workers()
+                notices(server, signal.SIGHUP)
+                server.wait_for_workers(without=old)
+        finally:
+            over.set()
+
+    answered = together(renew, *[storm(first) for first in range(4)])[1:]
+    expect(min(answered) > 4, True, f"each one asked again and again: {answered}")
+
+
+@check_program("workers", only=has_workers)
+def an_old_worker_serves_whom_it_accepted_until_their_first_request_is_answered(program):
+    server = program.start()
+    old = server.wait_for_workers()
+    idle, busy, silent, silent_http = (server.connect() for _ in range(4))
+    expect(idle.ask("6"), "fib: 8")
+    busy.send("sleep 1\n")
+    busy.wait_until_read()
+    for client in silent, silent_http:
+        client.wait_until_accepted()
+        expect(client.served_by() in old, True, "accepted by an old worker")
+    server.send_signal(signal.SIGHUP)
+    expect(idle.rest(), b"", "who had an answer before, and asks no more, is let go")
+    expect(busy.rest(), b"slept: 1\n")
+    wait_for(lambda: len(set(server.workers()) - set(old)) == len(old), "the new workers were there")
+    for _ in range(4):
+        expect(server.http("GET", "/server").json["pid"] in old, False, "an old worker accepts somebody")
+    for client in silent, silent_http:
+        expect(client.served_by() in old, True, "still with the old worker")
+    silent.send("6\n")
+    expect(silent.rest(), b"fib: 8\n")
+    expect(silent_http.http("GET", "/server").json["pid"] in old, True, "an old worker answers")
+    expect(silent_http.rest(), b"")
+    server.wait_for_workers(without=old)
+
+
+@check_program("workers", only=has_workers)
+def a_stop_ends_those_who_are_about_to_be_replaced_as_well(program):
+    for end in signal.SIGTERM, signal.SIGKILL:
+        server = program.start()
+        old = server.wait_for_workers()
+        silent = server.connect()
+        silent.wait_until_accepted()
+        notices(server, signal.SIGHUP)
+        wait_for(lambda: len(set(server.workers()) - set(old)) == len(old), "the new workers were there")
+        server.send_signal(end)
+        expect(silent.rest(), b"")
+        if end == signal.SIGTERM:
+            expect(server.wait(patience=9), 0, "the exit status")
+        else:
+            server.process.wait()
+            wait_for(lambda: not alive_in_group(server.pid), "all workers had gone")
+
+
+@check_program("workers", only=has_workers)
+def a_stop_in_the_middle_of_a_renewal_is_a_clean_one(program):
+    for _ in range(5):
+        server = program.start()
+        server.send_signal(signal.SIGHUP)
+        expect(server.stop(), 0, "the exit status")
+
+
+@check_program("workers", only=has_workers)
+def a_worker_that_stands_still_does_not_hold_up_a_stop_for_ever(program):
+    server = program.start("--pid-file", "server.pid")
+    still = server.wait_for_workers()[0]
+    os.kill(still, signal.SIGSTOP)
+    expect_lasts(10, lambda: expect(server.stop(), 1, "the exit status"))
+    expect((program.directory / "server.pid").exists(), False, "the pid file is still there")
+
+
+@check_program("workers", only=shares_its_listener, row=True)
+def one_is_added_or_taken_away_at_a_signal(program):
+    server = program.start()
+    workers = server.wait_for_workers()
+    notices(server, signal.SIGTTIN)
+    added = server.wait_for_workers(len(workers) + 1)
+    expect(set(workers) < set(added), True, f"{workers} and another one, not {added}")
+    clients = client_of_each(server, len(added))
+    oldest = next(client for client in clients if client.served_by() == added[0])
+    oldest.send("sleep 0.5\n")
+    oldest.wait_until_read()
+    workers = added
+    for _ in range(len(added) - 1):
+        notices(server, signal.SIGTTOU)
+        workers = server.wait_for_workers(len(workers) - 1, without=workers[:1])
+        if oldest:
+            expect(oldest.rest(), b"slept: 0.5\n", "the answer to who was with the oldest")
+            oldest = None
+    for client in clients:
+        client.close()
+    expect(workers, added[-1:], "who stays is the youngest")
+    notices(server, signal.SIGTTOU)
+    expect(server.ask("6"), "fib: 8")
+    expect(server.workers(), workers, "the last one stays")
+    notices(server, signal.SIGTTIN)
+    notices(server, signal.SIGHUP)
+    server.wait_for_workers(2, without=workers)
+
+
+@check_program("workers", only=lambda stage: stage.listens_alone)
+def their_number_stays_where_each_listens_alone(program):
+    server = program.start()
+    workers = server.wait_for_workers()
+    for number in signal.SIGTTIN, signal.SIGTTOU:
+        notices(server, number)
+        expect(server.ask("6"), "fib: 8")
+        expect(server.workers(), workers)
+
+
+@check_program("workers", only=has_workers)
+def a_port_in_use_is_in_use_with_and_without_workers(program):
+    alone = program.stage.with_options()
+    for first, second in (program.stage, alone), (alone, program.stage):
+        server = program.start(stage=first)
+        finished = program.run("--port", str(server.port), "--db", ":memory:", stage=second)
+        reason = f"cannot listen on 127.0.0.1:{server.port}: Address already in use"
+        expect((finished.status, finished.stderr, finished.stdout), (1, f"{program.stage.name}: {reason}\n", ""))
+
+
+@check_program("workers", only=has_workers)
+def one_worker_alone_has_a_master_as_well(program):
+    server = program.start(stage=program.stage.but("--workers", 1))
+    worker, = server.wait_for_workers()
+    with server.connect() as client:
+        expect((client.ask("6"), client.served_by()), ("fib: 8", worker))
+    wait_until_grown_up(worker)
+    server.kill_worker(worker)
+    expect(server.ask("10"), "fib: 55")     # waits in the queue until the next one is there
+    expect(server.wait_for_workers() != [worker], True, "there is a new one")
+
+
+# ---- Stage 2's own: --timeout and --max-requests ------------------------------------------------------------------------
+
+@check_program("workers", only=is_prefork, row=True)
+def a_worker_that_is_stuck_in_one_request_ends_by_its_own_alarm_and_is_replaced(program):
+    server = program.start("--timeout", "1.5")
+    server.may_lose_workers = True
+    workers = server.wait_for_workers()
+    stuck = {request: server.connect() for request in ("sleep 30\n", "fib 50\n", request("GET", "/sleep/30"))}
+    other = server.connect()
+    expect(other.ask("6"), "fib: 8")
+    victims = []
+    for data, client in stuck.items():
+        client.send(data)
+        client.wait_until_read()
+        victims.append(client.served_by())
+    for client in stuck.values():
+        expect(client.rest(), b"")
+    expect(other.ask("10"), "fib: 55")
+    new = server.wait_for_workers(without=victims)
+    expect(set(workers) - set(new), set(victims), "workers who have gone")
+    for victim in victims:
+        expect(server.who_said(f"WORKER TIMEOUT (pid:{victim})"), [(server.pid, "CRITICAL")])
+
+
+@check_program("workers", only=is_prefork)
+def the_alarm_is_for_one_request_not_for_a_client(program):
+    server = program.start("--timeout", "2")
+    workers = server.wait_for_workers()
+    silent, idle, busy = (server.connect() for _ in range(3))
+    expect(idle.ask("6"), "fib: 8")
+    busy.send("sleep 0.8\n" * 4)
+    for _ in range(4):      # longer than the alarm, all in all
+        expect(busy.line(), "slept: 0.8")
+    for client in silent, idle, busy:
+        expect(client.ask("10"), "fib: 55")
+    expect(server.workers(), workers)
+
+
+@check_program("workers", only=is_prefork)
+def at_zero_there_is_no_alarm(program):
+    server = program.start("--timeout", "0")
+    expect(server.http("GET", "/server").json["options"]["timeout"], 0)
+    expect(server.ask("sleep 0.5"), "slept: 0.5")
+
+
+@check_program("workers", only=is_prefork)
+def a_worker_that_has_served_so_many_is_replaced_when_its_client_leaves(program):
+    server = program.start("--max-requests", "3")
+    workers = server.wait_for_workers()
+    others = [server.connect() for _ in range(len(workers) - 1)]
+    for client in others:
+        expect(client.ask("6"), "fib: 8")
+    with server.connect() as client:
+        for _ in range(5):      # he may ask on for as long as he stays
+            expect(client.ask("6"), "fib: 8")
+        worn_out = client.served_by()
+        expect(server.workers(), workers)
+    new = server.wait_for_workers(without=[worn_out])
+    expect(set(workers) - set(new), {worn_out}, "workers who have gone")
+    expect(server.who_said(f"Worker exiting (pid: {worn_out})"), [(worn_out, "INFO")])
+    for client in others:
+        expect(client.ask("6"), "fib: 8")
+    with server.connect() as client:
+        expect((client.ask("count"), client.served_by() in set(new) - set(workers)), ("count: 0", True))
+
+
+@check_program("workers", only=is_prefork)
+def nobody_is_refused_where_workers_are_worn_out_all_the_time(program):
+    server = program.start("--max-requests", "2")
+
+    def storm():
+        return {server.http("GET", "/server").json["pid"] for _ in range(25)}
+
+    pids = set().union(*together(*[storm] * 4))
+    expect(len(pids) >= 50, True, f"a hundred requests need fifty workers or more; there were {len(pids)}")
+
+
+@check_program("workers", only=is_prefork)
+def without_a_limit_a_worker_serves_on(program):
+    server = program.start()
+    workers = server.wait_for_workers()
+    for _ in range(60):
+        expect(server.ask("6"), "fib: 8")
+    expect(server.workers(), workers)
