@@ -60,12 +60,15 @@ $(PLACE)$1/$1: $(call objects,$1) $(COMMON)
 	@mkdir -p $$(@D)
 	$$(CXX) $$(LDFLAGS) $$^ $$(LDLIBS) -o $$@
 
-.PHONY: $2 $(2:stage%=run%)
+.PHONY: $2 $(2:stage%=run%) $(2:stage%=watch%)
 $1 $2: $(PLACE)$1/$1
 	@$$(if $$(INSIDE),:,echo 'cd $1 && ./$1   (or: make $(2:stage%=run%))')
 
 $(2:stage%=run%): $(PLACE)$1/$1
 	@exec ./$$< $$(ARGS)
+
+$(2:stage%=watch%): | $(filter deps deps-all,$(MAKECMDGOALS))
+	@exec .ci/watch $1 $(PLACE)$1/$1 $$(ARGS)
 endef
 $(foreach stage,$(STAGES),$(eval $(call stage_rules,$(stage),$(firstword $(subst _, ,$(stage))))))
 
@@ -99,8 +102,9 @@ help:
 	@echo 'make                     builds all six servers'
 	@echo 'make stage3              builds one'
 	@echo "make run3                builds and starts it; options: make run3 ARGS='--port 8080'"
+	@echo 'make watch3              ... and again whenever a source of it changes, until Ctrl-C'
 	@echo 'make deps                installs what building and testing need, from the packages of the system'
-	@echo 'make deps-all            ... and what the linters need'
+	@echo 'make deps-all            ... and what the linters need, and what stands around a server: nginx, entr, pstree'
 	@echo 'make test                builds what is missing and runs the tests; ends with: N passed, N failed'
 	@echo "make test SERVER='python3 theirs.py {port}'"
 	@echo '                         which parts of the protocols does a server of your own keep?'
@@ -129,15 +133,16 @@ clean:
 BUILD_DEPS := g++ make pkg-config libfmt-dev libsqlite3-dev uuid-dev nlohmann-json3-dev libcli11-dev llhttp
 TEST_DEPS := libgtest-dev python3 netcat-openbsd curl procps git diffutils
 LINT_DEPS := clang-tidy clang-format shellcheck
+AROUND_DEPS := nginx entr psmisc
 
 deps:
 	@.ci/deps $(BUILD_DEPS) $(TEST_DEPS)
 deps-all:
-	@.ci/deps $(BUILD_DEPS) $(TEST_DEPS) $(LINT_DEPS)
+	@.ci/deps $(BUILD_DEPS) $(TEST_DEPS) $(LINT_DEPS) $(AROUND_DEPS)
 
 lint: $(patsubst %,build/lint/%.ok,$(filter-out tests/% %/naive.cpp,$(SOURCES)))
 	clang-format --dry-run --Werror $(SOURCES) $(HEADERS)
-	shellcheck .ci/run .ci/deps
+	shellcheck .ci/run .ci/deps .ci/watch
 
 build/lint/%.ok: % $(HEADERS) .clang-tidy
 	@mkdir -p $(@D)
