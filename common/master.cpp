@@ -24,7 +24,7 @@ namespace {
 
 using Serve = std::function<void(const Listener&)>;
 
-/// A worker that dies sooner has died young, and between the births of such there is as much.
+/// A worker that does not live so long has died young. Where one after another does, so much time lies between their births.
 constexpr auto youth = std::chrono::seconds(1);
 
 /// Gives the process a name for people, `stage2: worker`: its name, which pstree(1) and top(1) show (no more than 15 bytes,

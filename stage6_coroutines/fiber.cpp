@@ -10,7 +10,9 @@
 namespace {
 
 /// A conversation needs some pages; these are addresses, of which those that are touched become memory.
-constexpr std::size_t stack_size = 256 * 1024;
+constexpr std::size_t stack_size = 262'144;
+
+Fiber* running = nullptr;
 
 std::size_t page_size() noexcept { return static_cast<std::size_t>(sysconf(_SC_PAGESIZE)); }
 
@@ -41,9 +43,11 @@ Fiber::Fiber(std::function<void()> body)
 
 Fiber::~Fiber() { munmap(stack_, page_size() + stack_size); }
 
+Fiber* Fiber::running() noexcept { return ::running; }
+
 /// The lowest function on each stack.
 void Fiber::begin() {
-    Fiber& self = *running_;
+    Fiber& self = *::running;
     self.notes_.entered();
     try {
         self.body_();
@@ -56,11 +60,11 @@ void Fiber::begin() {
 }
 
 bool Fiber::resume() {
-    running_ = this;
+    ::running = this;
     notes_.entering();
     swapcontext(&resumer_, &context_);  // saves this place there, and goes on at that one
     notes_.left();
-    running_ = nullptr;
+    ::running = nullptr;
     if (exception_) std::rethrow_exception(std::exchange(exception_, {}));
     return !ended_;
 }

@@ -40,14 +40,12 @@ class Fiber {
     void grant(bool happened) noexcept { granted_ = happened; }
 
     /// The one that runs; none outside of fibers.
-    static Fiber* running() noexcept { return running_; }
+    static Fiber* running() noexcept;
     /// Called on its stack: back to resume(), until it is called again. True if it happened, false if the time came first.
     bool wait(Wish wish);
 
    private:
     static void begin();
-
-    inline static Fiber* running_ = nullptr;
 
     std::function<void()> body_;
     void* stack_;  // its lowest page may not be touched

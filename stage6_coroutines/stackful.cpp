@@ -93,6 +93,7 @@ INSTEAD ssize_t recv(int fd, void* buffer, std::size_t size, int flags) {
 }
 
 /// What a call of recv() is compiled to where the size of the buffer is known (_FORTIFY_SOURCE).
+// NOLINTNEXTLINE(bugprone-reserved-identifier,readability-identifier-naming): it is the C library's
 INSTEAD ssize_t __recv_chk(int fd, void* buffer, std::size_t size, std::size_t room, int flags) {
     if (size > room) std::abort();
     return recv(fd, buffer, size, flags);

@@ -10,10 +10,11 @@ import threading
 from collections import Counter
 from pathlib import Path
 
-from harness import (RUNNING, Client, Failure, NotRun, check_program, expect, expect_each, expect_match, free_port, processes, readable,
-                     request, wait_for)
+from harness import (RUNNING, Client, Failure, NotRun, check_program, expect, expect_each, expect_match, free_port,
+                     processes, readable, request, wait_for)
 from stages import plain
 from suite_http import JSON, NO_SUCH_TASK, add_task, expect_error, expect_json
+
 ROOT = Path(__file__).resolve().parent.parent
 PROXY_PORT, SERVER_PORTS = 8080, (9991, 9992, 9993)     # in nginx.conf
 

@@ -1,5 +1,6 @@
 """The lesson: who waits for whom, told by the order of replies and by ratios; who rests; and how large a crowd may be."""
 import math
+import os
 import resource
 import time
 
@@ -140,8 +141,10 @@ def uses_no_processor_time_while_nobody_asks(server):
     time.sleep(1.5)     # the time over which nothing is to happen
     after = used()
     if server.program.is_built_with(b"__tsan_init"):
-        before, after = before[:1], after[:1]       # ThreadSanitizer has a thread of its own that wakes
-    expect(after, before, "processor time in ticks, and wake-ups")
+        # ThreadSanitizer has a thread of its own that wakes. But who spins uses up most of the time.
+        expect(after[0] - before[0] < 0.3 * os.sysconf("SC_CLK_TCK"), True, f"{before} and then {after}: it rests")
+    else:
+        expect(after, before, "processor time in ticks, and wake-ups")
 
 
 @check_program("crowd", only=lambda stage: stage.crowd, alone=True)
