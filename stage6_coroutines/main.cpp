@@ -23,17 +23,18 @@ int main(int argc, char** argv) {
         int threads = not_given;
         std::string flavor = "stackless";
         int workers = 0;
-        Options options = parse_options(argc, argv, about,
-                                        {{.names = "--pool",
-                                          .help = "threads that compute fib and write tasks (one for each processor, and at "
-                                                  "least 2); 0: the loop does",
-                                          .kind = StageOption::WholeNumber{threads, 0, 256}},
-                                         {.names = "--flavor",
-                                          .help = "C++20's coroutines, or stackful ones that run stage 1's blocking code",
-                                          .kind = StageOption::OneOf{flavor, {"stackless", "stackful"}}},
-                                         {.names = "-w,--workers",
-                                          .help = "processes, each with a loop, a pool and a listening socket of its own",
-                                          .kind = StageOption::WholeNumber{workers, 1, 512}}});
+        Options options = parse_options(
+            argc, argv, about,
+            {{.names = "--pool",
+              .help = "threads that compute fib and write tasks (one for each processor, and at "
+                      "least 2); 0: the loop does",
+              .kind = StageOption::WholeNumber{threads, 0, 256}},
+             {.names = "--flavor",
+              .help = "C++20's coroutines, or stackful ones that run stage 1's blocking code (for 30000 clients at most)",
+              .kind = StageOption::OneOf{flavor, {"stackless", "stackful"}}},
+             {.names = "-w,--workers",
+              .help = "processes, each with a loop, a pool and a listening socket of its own",
+              .kind = StageOption::WholeNumber{workers, 1, 512}}});
         const bool stackful = flavor == "stackful";
         if (threads == 0) options.about.technique = "C++20 coroutines over one epoll loop, which computes as well";
         if (stackful && threads != not_given) wrong_usage(about, "--pool excludes --flavor stackful, which has no pool");
