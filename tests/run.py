@@ -180,7 +180,8 @@ def main():
         jobs = jobs_for_theirs(options)
     else:
         # The suite itself is the same for every variant.
-        jobs = jobs_for_stages(options) + (jobs_for_proofs(options) if options.variant == "release" and not options.row else [])
+        proofs_too = options.variant == "release" and not options.row
+        jobs = jobs_for_stages(options) + (jobs_for_proofs(options) if proofs_too else [])
     run(jobs)
     jobs = [job for job in jobs if not job.not_run]
 
