@@ -60,7 +60,7 @@ struct Options {
     std::string pid_file;
     bool verbose = false;
     bool quiet = false;
-    std::span<char> command_line;                               ///< its place in memory, see name_process()
+    std::span<char> command_line;                               ///< its place in memory, see name_process() in master.cpp
     std::vector<std::pair<std::string, std::string>> of_stage;  ///< those of this stage alone: name, value as JSON
 };
 

@@ -1,4 +1,4 @@
-/// A conversation with calls that wait: what stages 1 to 3 share. Who runs it is their difference.
+/// A conversation with calls that wait: what several stages share. Who runs it is their difference.
 #pragma once
 
 #include <chrono>

@@ -27,7 +27,7 @@ void on_signals(const std::string& program, const std::string& pid_file);
 /// What the handlers do, for a process that takes its signals when it likes (sigwaitinfo(2)).
 void take(int signal);
 
-/// In a parent, which has children to end before itself: where all would be cut off, they are, see end().
+/// In a parent, which has children to end before itself: it is not cut off where it stands, but does so in end().
 void in_parent() noexcept;
 /// A child that has ended stays in the process table (a zombie) until its parent asks how it did: takes those out of the set
 /// and, if there is somebody to be told, tells the status. Children of others that this process was born with (exec(3)

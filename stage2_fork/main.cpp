@@ -10,7 +10,7 @@
 #include "start.hpp"
 
 int main(int argc, char** argv) {
-    About about{"stage2_fork", "a process for each client", 256};
+    const About about{"stage2_fork", "a process for each client", 256};
     try {
         Prefork workers;
         Options options = parse_options(

@@ -6,7 +6,6 @@
 #include <cerrno>
 #include <cstdlib>
 #include <optional>
-#include <system_error>
 
 #include "accept.hpp"
 #include "fiber.hpp"
