@@ -674,6 +674,14 @@ class Program:
 # ---- Checks -------------------------------------------------------------------------------------------------------------
 
 @dataclass(frozen=True)
+class Fault:
+    """What is done to a server, and what the check of it sees: a row of the README's table, which `run.py --faults` prints."""
+    what: str       # as in "a reset in the middle of a sleep"
+    concerned: str  # what the client concerned sees
+    others: str     # what the others see meanwhile
+
+
+@dataclass(frozen=True)
 class Check:
     """One promise: a function that is given a running server, or the program that it starts itself."""
     part: str
@@ -685,6 +693,7 @@ class Check:
     alone: bool         # nothing else may run meanwhile
     computes: bool      # keeps a processor busy for a second or so
     row: bool           # one of the few for a quick look
+    fault: object       # a Fault, if it is about one
 
     @property
     def name(self):
@@ -723,11 +732,11 @@ CHECKS = []
 
 
 def check(part, *options, ours=False, only=lambda stage: True, starts_itself=False, alone=False, computes=False,
-          row=False):
+          row=False, fault=None):
     """Makes the function a check of this part of the contract, given a server that runs with these options."""
     def add(function):
         CHECKS.append(Check(part, function, options, starts_itself, ours or starts_itself or bool(options), only, alone,
-                            computes, row))
+                            computes, row, fault))
         return function
     return add
 

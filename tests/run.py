@@ -151,6 +151,17 @@ def summary(jobs):
         print(f"{whose}: {sum(passed.values())} passed, {failed} failed" + (f" ({what})" if what else ""))
 
 
+def faults():
+    """The README's table: which faults each technique is put through, and what its clients see."""
+    yield "| what is done | who is concerned | the others | tried with |"
+    yield "|---|---|---|---|"
+    for one in CHECKS:
+        if one.fault:
+            where = [stage.title for stage in STAGES if one.only(stage)]
+            tried = "all" if len(where) == len(STAGES) else ", ".join(f"`{title}`" for title in where)
+            yield f"| {one.fault.what} | {one.fault.concerned} | {one.fault.others} | {tried} |"
+
+
 def command_line():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--variant", default="release", choices=["release", "debug", "asan", "tsan"])
@@ -162,6 +173,7 @@ def command_line():
     parser.add_argument("--wide", action="store_true",
                         help=f"spare the techniques with options the checks of {', '.join(BYTES_ALONE)}, save a few")
     parser.add_argument("--unit", metavar="BINARY", help="a GoogleTest binary to run first")
+    parser.add_argument("--faults", action="store_true", help="only print the table of the faults that are tried")
     parser.add_argument("--server", metavar="COMMAND", help="the server under test is this command, with {port} in it")
     parser.add_argument("--parts", help=f"with --server: only these, of {','.join(PARTS)}")
     return parser.parse_args()
@@ -169,6 +181,9 @@ def command_line():
 
 def main():
     options = command_line()
+    if options.faults:
+        print(*faults(), sep="\n")
+        return 0
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))    # a crowd of clients needs a descriptor each
     signal.signal(signal.SIGTERM, signal.default_int_handler)
