@@ -46,22 +46,35 @@ class Allowance {
     bool farewell_ = false;
 };
 
-/// A queue of points in time, each with what it is about. Insertion takes O(log n), the look at the first O(1). What is due
-/// stays in the queue until its owner moves or removes it. For one thread.
+/// A queue of points in time, each with what it is about. Insertion takes O(log n), the look at the first O(1). For one
+/// thread.
 template <class About>
 class Deadlines {
-   public:
-    using Entry = typename std::multimap<TimePoint, About>::iterator;
+    using Queue = std::multimap<TimePoint, About>;
 
-    Entry add(TimePoint when, About about) { return queue_.emplace(when, std::move(about)); }
-    void remove(Entry entry) { queue_.erase(entry); }
-    /// The entry at its new place; nothing is allocated.
-    Entry move(Entry entry, TimePoint when) {
-        if (entry->first == when) return entry;
-        auto node = queue_.extract(entry);
-        node.key() = when;
-        return queue_.insert(std::move(node));
-    }
+   public:
+    /// One's place in the queue, as long as this lives: what is due stays there until its owner moves it. The queue outlives
+    /// it. Memory is needed for the place alone, and not to move.
+    class Entry {
+       public:
+        Entry(Deadlines& deadlines, TimePoint when, About about)
+            : queue_(deadlines.queue_), place_(queue_.emplace(when, std::move(about))) {}
+        Entry(const Entry&) = delete;
+        Entry& operator=(const Entry&) = delete;
+        ~Entry() { queue_.erase(place_); }
+
+        [[nodiscard]] TimePoint when() const { return place_->first; }
+        void move(TimePoint when) {
+            if (place_->first == when) return;
+            auto node = queue_.extract(place_);
+            node.key() = when;
+            place_ = queue_.insert(std::move(node));
+        }
+
+       private:
+        Queue& queue_;
+        typename Queue::iterator place_;
+    };
 
     /// Whose time has come.
     [[nodiscard]] std::optional<About> due(TimePoint now) const {
@@ -78,5 +91,5 @@ class Deadlines {
     }
 
    private:
-    std::multimap<TimePoint, About> queue_;
+    Queue queue_;
 };

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <ctime>
+#include <iterator>
 
 #include "text.hpp"
 
@@ -17,11 +18,17 @@ void set_level(Level level) noexcept { level_in_force = level; }
 bool verbose() noexcept { return level_in_force == Level::verbose; }
 bool normal() noexcept { return level_in_force != Level::quiet; }
 
-void write(std::string_view level, std::string_view text) {
-    const std::string line =
-        fmt::format("[{:%Y-%m-%d %H:%M:%S %z}] [{}] [{}] {}\n", fmt::localtime(std::time(nullptr)), getpid(), level, text);
-    // Nothing sensible could be done where the log itself can't be written.
-    static_cast<void>(!::write(STDERR_FILENO, line.data(), line.size()));
+void write(std::string_view level, fmt::string_view format, fmt::format_args values) noexcept {
+    try {
+        fmt::memory_buffer line;  // a short one needs no memory but the stack's
+        const auto end = std::back_inserter(line);
+        fmt::format_to(end, "[{:%Y-%m-%d %H:%M:%S %z}] [{}] [{}] ", fmt::localtime(std::time(nullptr)), getpid(), level);
+        fmt::vformat_to(end, format, values);
+        line.push_back('\n');
+        static_cast<void>(!::write(STDERR_FILENO, line.data(), line.size()));
+    } catch (const std::exception&) {
+        // Nothing sensible could be done where the log itself can't be written.
+    }
 }
 
 namespace {

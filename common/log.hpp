@@ -4,11 +4,13 @@
 #include <fmt/format.h>
 
 #include <chrono>
+#include <exception>
 #include <string>
 #include <string_view>
 
 /// `[2026-11-21 23:19:04 +0000] [4244] [INFO] text`, written with one write(2), so that the lines of several threads
-/// and processes do not mix. Any thread may call these. Text of clients goes through printable() first.
+/// and processes do not mix. Any thread may call these, and they never throw: the log is wanted most where memory is short.
+/// Text of clients goes through printable() first.
 namespace logging {
 
 enum class Level { quiet, normal, verbose };
@@ -17,20 +19,26 @@ enum class Level { quiet, normal, verbose };
 void set_level(Level level) noexcept;
 bool verbose() noexcept;
 
-void write(std::string_view level, std::string_view text);
+void write(std::string_view level, fmt::string_view format, fmt::format_args values) noexcept;
 
 /// Unless quiet.
 bool normal() noexcept;
 template <class... T>
 void info(fmt::format_string<T...> format, T&&... values) {
-    if (normal()) write("INFO", fmt::format(format, std::forward<T>(values)...));
+    if (normal()) write("INFO", format, fmt::make_format_args(values...));
 }
 
 /// Always.
 template <class... T>
 void error(fmt::format_string<T...> format, T&&... values) {
-    write("ERROR", fmt::format(format, std::forward<T>(values)...));
+    write("ERROR", format, fmt::make_format_args(values...));
 }
+template <class... T>
+void critical(fmt::format_string<T...> format, T&&... values) {
+    write("CRITICAL", format, fmt::make_format_args(values...));
+}
+/// One conversation can't go on, mostly for want of memory; the others do.
+inline void given_up(const std::exception& why) noexcept { error("A client is given up: {}", why.what()); }
 
 /// With --verbose, a line per request, as Tornado's users know it:
 /// `200 GET /say/hello?name=alice (127.0.0.1) 1005.81ms`, or (203.0.113.7 via 127.0.0.1) where a proxy said so, whose word

@@ -11,7 +11,6 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
-#include <set>
 #include <utility>
 #include <vector>
 
@@ -71,7 +70,7 @@ class Master {
     sigset_t signals_;           // blocked but in next_signal()
     sigset_t usual_;
     std::vector<Place> places_;
-    std::set<pid_t> workers_;  // those retired, too, who serve whom they have, while others have taken their places
+    std::vector<pid_t> workers_;  // those retired, too, who serve whom they have, while others have taken their places
 };
 
 std::string signal_name(int signal) {
@@ -132,6 +131,7 @@ void Master::fill_places() {
 /// False where there is no process to be had.
 bool Master::boot(Place& place) {
     place.born = Clock::now();
+    workers_.reserve(workers_.size() + 1);  // a worker that there is no memory to remember must not be born
     const pid_t worker = fork();
     if (worker == 0) work(*place.listener);
     if (worker < 0) {
@@ -140,7 +140,7 @@ bool Master::boot(Place& place) {
         return false;
     }
     place.worker = worker;
-    workers_.insert(worker);
+    workers_.push_back(worker);
     return true;
 }
 
@@ -183,7 +183,7 @@ int Master::next_signal() {
 void Master::reap() {
     stop::reap(workers_, [this](pid_t worker, int status) {
         if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
-            logging::write("CRITICAL", fmt::format("WORKER TIMEOUT (pid:{})", worker));
+            logging::critical("WORKER TIMEOUT (pid:{})", worker);
         else if (WIFSIGNALED(status))
             logging::error("Worker (pid:{}) was sent {}!", worker, signal_name(WTERMSIG(status)));
         else if (WEXITSTATUS(status) != 0)

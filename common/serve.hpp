@@ -38,9 +38,10 @@ class Patience {
 };
 
 /// Serves one client to the end, in the calling thread, waiting wherever there is something to wait for. `carry_out` is
-/// given each piece of Work and returns its Reply.
+/// given each piece of Work and returns its Reply. What can't be helped, as where no memory is left, ends this conversation
+/// alone: it is logged, and not thrown.
 template <class CarryOut>
-void serve(const Client& client, const Service& service, CarryOut carry_out) {
+void serve(const Client& client, const Service& service, CarryOut carry_out) try {
     const int fd = client.fd.get();
     Session session(service, client.peer);
     Patience patience(fd, service.options.idle_timeout);
@@ -57,6 +58,8 @@ void serve(const Client& client, const Service& service, CarryOut carry_out) {
             case Next::close: return;
         }
     }
+} catch (const std::exception& why) {
+    logging::given_up(why);
 }
 
 /// Carries work out in the calling thread, which waits and computes by itself; what touches the shared tasks or the count is

@@ -10,6 +10,7 @@
 #include <array>
 #include <cerrno>
 #include <memory>
+#include <new>
 #include <stdexcept>
 #include <system_error>
 
@@ -109,7 +110,7 @@ std::string local_address(const Listener& listener) {
     return host_and_port(name.host.data(), name.port.data());
 }
 
-Arrival accept_client(const Listener& listener, Mode mode) {
+Arrival accept_client(const Listener& listener, Mode mode) try {
     if (stop::leaving()) return {Accepted::stopped, {}, {}};
     sockaddr_storage address{};
     socklen_t size = sizeof address;
@@ -145,6 +146,8 @@ Arrival accept_client(const Listener& listener, Mode mode) {
         default: break;
     }
     throw std::system_error(errno, std::generic_category(), "accept");
+} catch (const std::bad_alloc&) {
+    return {Accepted::shortage, {}, {}};
 }
 
 void refuse(Fd client) noexcept {
@@ -156,6 +159,11 @@ void refuse(Fd client) noexcept {
     std::array<char, 4096> sink;
     for (int times = 0; times < 16 && recv(client.get(), sink.data(), sink.size(), MSG_DONTWAIT) > 0; ++times) {
     }
+}
+
+void refuse(Fd client, const std::exception& shortage) noexcept {
+    logging::error("A client is refused: {}", shortage.what());
+    refuse(std::move(client));
 }
 
 namespace {

@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 
 #include <cstdint>
+#include <exception>
 #include <string>
 #include <vector>
 
@@ -83,6 +84,8 @@ Arrival accept_client(const Listener& listener, Mode mode);
 
 /// Tells a client that there is no place, and closes without waiting for it: `error: server is full`.
 void refuse(Fd client) noexcept;
+/// The same where there is no place for want of memory, processes or threads, which the log then tells.
+void refuse(Fd client, const std::exception& shortage) noexcept;
 
 /// Receives once and gives the session what came: bytes, the client's end, or the loss of the connection. False where
 /// nothing came in time: a non-blocking socket would block, or the socket's time-out has passed. recv(2).

@@ -99,7 +99,9 @@ void take(int signal) {
 void on_signals(const std::string& program, const std::string& pid_file) {
     last_words = fmt::format("{}: cut off what was still in progress\n", program);
     pid_file_path = pid_file;
-    install(SIGPIPE, SIG_IGN);
+    // Both come to whoever writes, and would end the server: to a client who has gone, and past a file's permitted size
+    // (RLIMIT_FSIZE). Ignored, they leave an error for the call to return.
+    for (const int signal : {SIGPIPE, SIGXFSZ}) install(signal, SIG_IGN);
     struct sigaction hangup {};
     sigaction(SIGHUP, nullptr, &hangup);
     if (hangup.sa_handler != SIG_IGN) install(SIGHUP, take);
@@ -108,13 +110,13 @@ void on_signals(const std::string& program, const std::string& pid_file) {
 
 void in_parent() noexcept { role = Role::parent; }
 
-void reap(std::set<pid_t>& children, const std::function<void(pid_t child, int status)>& ended) {
+void reap(std::vector<pid_t>& children, const std::function<void(pid_t child, int status)>& ended) {
     int status = 0;
     for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;)  // one SIGCHLD may stand for several of them
-        if (children.erase(pid) > 0 && ended) ended(pid, status);
+        if (std::erase(children, pid) > 0 && ended) ended(pid, status);
 }
 
-int end(std::set<pid_t> children, const sigset_t& signals) {
+int end(std::vector<pid_t> children, const sigset_t& signals) {
     bool well = true;
     const auto ended = [&](pid_t /*child*/, int status) { well = well && status == 0; };
     for (const pid_t child : children) kill(child, SIGTERM);

@@ -16,26 +16,26 @@
 #include <csignal>
 #include <cstdint>
 #include <functional>
-#include <set>
 #include <string>
+#include <vector>
 
 namespace stop {
 
-/// Installs the handlers of SIGINT, SIGTERM and (unless nohup(1) made it ignored) SIGHUP, and ignores SIGPIPE. Once,
-/// before the first client. `program` and `pid_file` (empty: none) are what is said and removed where all is cut off.
+/// Installs the handlers of SIGINT, SIGTERM and (unless nohup(1) made it ignored) SIGHUP, and ignores SIGPIPE and SIGXFSZ.
+/// Once, before the first client. `program` and `pid_file` (empty: none) are what is said and removed where all is cut off.
 void on_signals(const std::string& program, const std::string& pid_file);
 /// What the handlers do, for a process that takes its signals when it likes (sigwaitinfo(2)).
 void take(int signal);
 
 /// In a parent, which has children to end before itself: it is not cut off where it stands, but does so in end().
 void in_parent() noexcept;
-/// A child that has ended stays in the process table (a zombie) until its parent asks how it did: takes those out of the set
-/// and, if there is somebody to be told, tells the status. Children of others that this process was born with (exec(3)
+/// A child that has ended stays in the process table (a zombie) until its parent asks how it did: takes those out of the
+/// list and, if there is somebody to be told, tells the status. Children of others that this process was born with (exec(3)
 /// keeps them) are of no concern. Does not wait. waitpid(2).
-void reap(std::set<pid_t>& children, const std::function<void(pid_t child, int status)>& ended = {});
+void reap(std::vector<pid_t>& children, const std::function<void(pid_t child, int status)>& ended = {});
 /// The parent's end: passes the stop on to its children, and waits for them, for ten seconds or until it is asked again.
 /// `signals`, all of them blocked, has at least SIGCHLD and those of on_signals(). Returns the exit status.
-int end(std::set<pid_t> children, const sigset_t& signals);
+int end(std::vector<pid_t> children, const sigset_t& signals);
 
 /// In a child, right after fork(2): from now on only SIGTERM stops, which the parent sends, since the terminal's signals
 /// reach parent and children alike; the parent's death does, too. Listeners are the parent's to shut down, since that would

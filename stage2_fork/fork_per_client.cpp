@@ -4,8 +4,8 @@
 #include <unistd.h>
 
 #include <csignal>
-#include <set>
 #include <thread>
+#include <vector>
 
 #include "limits.hpp"
 #include "log.hpp"
@@ -44,7 +44,8 @@ int fork_per_client(const Service& service, Listener& listener) {
     for (const int signal : {SIGCHLD, SIGINT, SIGTERM, SIGHUP, SIGALRM}) sigaddset(&signals, signal);
     sigprocmask(SIG_BLOCK, &signals, &usual);
 
-    std::set<pid_t> children;
+    std::vector<pid_t> children;
+    children.reserve(static_cast<std::size_t>(service.options.max_clients));  // to remember one must not fail
     for (;;) {
         pollfd client{.fd = listener.get(), .events = POLLIN, .revents = 0};
         ppoll(&client, 1, nullptr, &usual);
@@ -69,7 +70,7 @@ int fork_per_client(const Service& service, Listener& listener) {
             return serve_in_child(Client(std::move(arrival.fd), std::move(arrival.peer)), service);
         }
         if (child > 0)
-            children.insert(child);
+            children.push_back(child);
         else
             refuse(std::move(arrival.fd));
         // Here the parent's copy of the client's descriptor is closed: the child's alone keeps the connection.

@@ -71,7 +71,13 @@ void pool(const Service& service, int threads, const Listener& listener) {
             serve(*client, service, [&](Work work) { return carry_out(std::move(work), shared); });
     };
     const auto produce = [&] {
-        while (auto client = next_client(listener)) queue.put(std::move(*client));
+        while (auto client = next_client(listener)) {
+            try {
+                queue.put(std::move(*client));
+            } catch (const std::exception& shortage) {  // no memory for a place in the queue
+                refuse(std::move(client->fd), shortage);
+            }
+        }
     };
 
     std::vector<std::jthread> consumers;  // joined at the end of their lives

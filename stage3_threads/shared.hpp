@@ -9,21 +9,38 @@
 #include "tasks.hpp"
 
 /// What all threads touch, so each touch needs the lock: without it two of them would read the same count, add one, and
-/// write the same sum. One lock for both, as neither is held for long: waiting and computing happen outside of it.
+/// write the same sum.
+class Count {
+   public:
+    [[nodiscard]] std::uint64_t value() {
+        const std::lock_guard lock(mutex_);
+        return value_;
+    }
+    void add_one() {
+        const std::lock_guard lock(mutex_);
+        ++value_;
+    }
+
+   private:
+    std::mutex mutex_;
+    std::uint64_t value_ = 0;
+};
+
+/// A lock each: who writes a task may wait for the disk, or for another process, and every request is counted.
 struct Shared {
     explicit Shared(const std::string& db) : tasks(db) {}
 
-    std::mutex mutex;
+    Count answered;
+    std::mutex mutex;  // for the tasks
     Tasks tasks;
-    std::uint64_t answered = 0;
 };
 
 inline Reply carry_out(Work work, Shared& shared) {
     Reply reply = wait_or_compute(std::move(work), [&](Store& store) {
+        const std::uint64_t answered = shared.answered.value();
         const std::lock_guard lock(shared.mutex);
-        return store.run(shared.tasks, shared.answered);
+        return store.run(shared.tasks, answered);
     });
-    const std::lock_guard lock(shared.mutex);
-    if (reply.counted) ++shared.answered;
+    if (reply.counted) shared.answered.add_one();
     return reply;
 }

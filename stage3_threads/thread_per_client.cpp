@@ -3,7 +3,6 @@
 #include <condition_variable>
 #include <list>
 #include <mutex>
-#include <system_error>
 #include <thread>
 
 #include "serve.hpp"
@@ -19,14 +18,16 @@ class Crowd {
     void add(Client client, Serve serve) {
         // Held while the thread starts: it can't leave before it has its place.
         const std::lock_guard lock(mutex_);
-        const auto place = members_.emplace(members_.end(), std::move(client));
+        auto place = members_.end();
         try {
+            place = members_.emplace(place, std::move(client));
             place->thread = std::thread([this, place, serve] {
                 serve(place->client);
                 leave(place);
             });
-        } catch (const std::system_error&) {  // no more threads (pthread_create(3))
-            refuse(std::move(place->client.fd));
+        } catch (const std::exception& shortage) {  // no more threads (pthread_create(3)), or no memory
+            if (place == members_.end()) return refuse(std::move(client.fd), shortage);
+            refuse(std::move(place->client.fd), shortage);
             members_.erase(place);
         }
     }

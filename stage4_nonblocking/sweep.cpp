@@ -44,11 +44,22 @@ void Sweep::accept_one() {
             else if (conversations_.size() >= static_cast<std::size_t>(service_.options.max_clients))
                 refuse(std::move(arrival.fd));
             else
-                conversations_.emplace_back(std::move(arrival), service_, now_);
+                welcome(std::move(arrival));
             break;
         case Accepted::nobody: break;  // EAGAIN: none now
         case Accepted::shortage: accept_again_ = now_ + shortage_pause; break;
         case Accepted::stopped: stopped_ = true; break;
+    }
+}
+
+void Sweep::welcome(Arrival arrival) {
+    try {
+        // Room in the list of sockets as well, so that the loop itself needs no memory.
+        const std::size_t room = conversations_.size() + 2;
+        if (sockets_.capacity() < room) sockets_.reserve(2 * room);
+        conversations_.emplace_back(std::move(arrival), service_, now_);
+    } catch (const std::exception& shortage) {
+        refuse(std::move(arrival.fd), shortage);
     }
 }
 
@@ -70,7 +81,7 @@ void Sweep::ask_those_named() {
 }
 
 /// One client's turn: as far as it goes without waiting. False when the conversation is over.
-bool Sweep::ask(Conversation& c) {
+bool Sweep::ask(Conversation& c) try {
     if (c.asleep) answer(c, *std::exchange(c.asleep, nullptr));
     for (bool has_read = false;;) {
         switch (c.session.next()) {
@@ -94,6 +105,9 @@ bool Sweep::ask(Conversation& c) {
             case Next::close: return false;
         }
     }
+} catch (const std::exception& why) {
+    logging::given_up(why);
+    return false;
 }
 
 /// Until the socket can go on, or the client was waited for long enough.

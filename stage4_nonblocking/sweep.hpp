@@ -33,6 +33,7 @@ class Sweep {
 
     void rest();
     void accept_one();
+    void welcome(Arrival arrival);
     void cannot_watch(Fd client);
     void ask_those_named();
     bool ask(Conversation& c);

@@ -7,6 +7,7 @@
 #include <system_error>
 
 #include "fib.hpp"
+#include "log.hpp"
 
 namespace {
 
@@ -21,18 +22,20 @@ EpollLoop::EpollLoop(const Service& service, const Listener& listener, Trigger t
       edge_(trigger == Trigger::edge),
       tasks_(service.options.db),
       epoll_(epoll_create1(EPOLL_CLOEXEC)),
-      accept_again_(deadlines_.add(TimePoint::max(), listener_id)),
+      accept_again_(deadlines_, TimePoint::max(), listener_id),
       next_id_(listener_id + 1) {
     if (!epoll_) throw std::system_error(errno, std::generic_category(), "epoll_create1");
     // The listener is level-triggered in any case: clients are accepted some at a time, and the rest reported again.
     control(EPOLL_CTL_ADD, listener_.readiness(), listener_id, EPOLLIN);
 }
 
-EpollLoop::Conversation::Conversation(Arrival arrival, const Service& service, TimePoint now)
+EpollLoop::Conversation::Conversation(Arrival arrival, const Service& service, TimePoint now, Deadlines<Id>& deadlines,
+                                      Id id)
     : client(std::move(arrival.fd), arrival.peer),
       session(service, arrival.peer),
       allowance(service.options.idle_timeout, now),
-      interest(EPOLLIN) {}
+      interest(EPOLLIN),
+      deadline(deadlines, allowance.ends(session, now), id) {}
 
 void EpollLoop::run() {
     std::array<epoll_event, 256> events;
@@ -41,8 +44,9 @@ void EpollLoop::run() {
         const int ready = epoll_wait(epoll_.get(), events.data(), events.size(), timeout);
         if (ready < 0 && errno != EINTR) throw std::system_error(errno, std::generic_category(), "epoll_wait");
         now_ = Clock::now();
-        const auto unfinished = std::exchange(again_, {});
-        for (const Id id : unfinished) go_on(id);
+        const auto unfinished = static_cast<std::ptrdiff_t>(again_.size());  // who joins them now waits for the next round
+        for (std::ptrdiff_t i = 0; i < unfinished; ++i) go_on(again_[static_cast<std::size_t>(i)]);
+        again_.erase(again_.begin(), again_.begin() + unfinished);
         for (int i = 0; i < ready; ++i) {
             const epoll_event& event = events[static_cast<std::size_t>(i)];
             event.data.u64 == listener_id ? accept_some() : handle(event.data.u64, event.events);
@@ -69,7 +73,8 @@ void EpollLoop::handle(Id id, std::uint32_t events) {
 }
 
 /// A client's turn: as far as it goes without waiting.
-void EpollLoop::drive(Id id, Conversation& c) {
+void EpollLoop::drive(Id id, Conversation& c) try {
+    if (c.asleep) answer(c, *std::exchange(c.asleep, nullptr));  // its time has come, see wake()
     for (bool has_read = false;;) {
         switch (c.session.next()) {
             case Next::read:
@@ -89,6 +94,9 @@ void EpollLoop::drive(Id id, Conversation& c) {
             case Next::close: return close(id);
         }
     }
+} catch (const std::exception& why) {
+    logging::given_up(why);
+    close(id);
 }
 
 /// Its turn has ended although it could go on: next round, after the others.
@@ -106,7 +114,7 @@ void EpollLoop::rest(Id id, Conversation& c, std::uint32_t events) {
     }
     // The entry may lie before the time that counts: requests have moved that on. When it is due, it is moved as well, which
     // is cheaper than to do so at each request.
-    if (ends < c.deadline->first || c.deadline->first <= now_) c.deadline = deadlines_.move(c.deadline, ends);
+    if (ends < c.deadline.when() || c.deadline.when() <= now_) c.deadline.move(ends);
     watch(id, c, events);
 }
 
@@ -120,8 +128,7 @@ bool EpollLoop::carry_out(Conversation& c, Work work) {
                           [&](Wait& wait) {
                               // Nobody waits here: the answer is put aside until its time has come.
                               c.asleep = std::make_unique<Reply>(std::move(wait.reply));
-                              c.deadline = deadlines_.move(
-                                  c.deadline, Clock::now() + wait.duration);  // the round may have begun long ago
+                              c.deadline.move(Clock::now() + wait.duration);  // the round may have begun long ago
                               return false;
                           },
                           [&](Compute& compute) {
@@ -148,14 +155,13 @@ void EpollLoop::answer(Conversation& c, const Reply& reply) {
 /// A deadline is due: a sleeper's reply, or a client who may have been waited for long enough.
 void EpollLoop::wake(Id id) {
     if (id == listener_id) {
-        accept_again_ = deadlines_.move(accept_again_, TimePoint::max());
-        return control(EPOLL_CTL_ADD, listener_.readiness(), listener_id, EPOLLIN);
+        accept_again_.move(TimePoint::max());
+        return control(EPOLL_CTL_MOD, listener_.readiness(), listener_id, EPOLLIN);
     }
     Conversation& c = conversations_.find(id)->second;
     // It stays in the queue, out of the way; rest() gives it its next time. The client's turn comes next round: one that
     // sleeps for no time at all would be due again in this one, for ever.
-    c.deadline = deadlines_.move(c.deadline, TimePoint::max());
-    if (c.asleep) answer(c, *std::exchange(c.asleep, nullptr));
+    c.deadline.move(TimePoint::max());
     if (!c.in_again) again(id, c);
 }
 
@@ -166,9 +172,10 @@ void EpollLoop::accept_some() {
             case Accepted::client: welcome(std::move(arrival)); break;
             case Accepted::nobody: return;  // EAGAIN: no more for now
             case Accepted::shortage:
-                // The client stays in the queue, and level-triggered epoll would report it without end.
-                accept_again_ = deadlines_.move(accept_again_, now_ + shortage_pause);
-                return control(EPOLL_CTL_DEL, listener_.readiness(), listener_id, 0);
+                // The client stays in the queue, and level-triggered epoll would report it without end. To ask for nothing
+                // needs no memory now, nor to ask again.
+                accept_again_.move(now_ + shortage_pause);
+                return control(EPOLL_CTL_MOD, listener_.readiness(), listener_id, 0);
             case Accepted::stopped: stopped_ = true; return control(EPOLL_CTL_DEL, listener_.readiness(), listener_id, 0);
         }
     }
@@ -178,9 +185,17 @@ void EpollLoop::welcome(Arrival arrival) {
     if (conversations_.size() >= static_cast<std::size_t>(service_.options.max_clients))
         return refuse(std::move(arrival.fd));
     const Id id = next_id_++;
-    Conversation& c = conversations_.try_emplace(id, std::move(arrival), service_, now_).first->second;
-    c.deadline = deadlines_.add(c.allowance.ends(c.session, now_), id);
-    control(EPOLL_CTL_ADD, c.client.fd.get(), id, edge_ ? EPOLLIN | EPOLLOUT | EPOLLET : c.interest);
+    try {
+        // Room among those who go on as well, in this round and in the next, so that the loop itself needs no memory.
+        const std::size_t room = 2 * conversations_.size() + 2;
+        if (again_.capacity() < room) again_.reserve(2 * room);
+        Conversation& c = conversations_.try_emplace(id, std::move(arrival), service_, now_, deadlines_, id).first->second;
+        control(EPOLL_CTL_ADD, c.client.fd.get(), id, edge_ ? EPOLLIN | EPOLLOUT | EPOLLET : c.interest);
+    } catch (const std::exception& shortage) {
+        const auto begun = conversations_.find(id);
+        refuse(std::move(begun == conversations_.end() ? arrival.fd : begun->second.client.fd), shortage);
+        conversations_.erase(id);
+    }
 }
 
 /// Asks epoll for these events; no call where it was asked for them before, nor where it tells every edge once.
@@ -195,7 +210,5 @@ void EpollLoop::control(int operation, int fd, Id id, std::uint32_t events) {
 }
 
 void EpollLoop::close(Id id) {
-    const auto found = conversations_.find(id);
-    deadlines_.remove(found->second.deadline);
-    conversations_.erase(found);  // epoll forgets a descriptor that is closed, if no other process has it (epoll(7))
+    conversations_.erase(id);  // epoll forgets a descriptor that is closed, if no other process has it (epoll(7))
 }

@@ -32,7 +32,7 @@ class EpollLoop {
     using Id = std::uint64_t;
 
     struct Conversation {
-        Conversation(Arrival arrival, const Service& service, TimePoint now);
+        Conversation(Arrival arrival, const Service& service, TimePoint now, Deadlines<Id>& deadlines, Id id);
         Client client;
         Session session;
         Allowance allowance;
@@ -62,8 +62,8 @@ class EpollLoop {
     Tasks tasks_;
     std::uint64_t answered_ = 0;  // one thread: no lock
     Fd epoll_;
-    std::unordered_map<Id, Conversation> conversations_;
     Deadlines<Id> deadlines_;
+    std::unordered_map<Id, Conversation> conversations_;
     Deadlines<Id>::Entry accept_again_;  // the listener's
     std::vector<Id> again_;              // whose turn ended although there was more to do
     Id next_id_;

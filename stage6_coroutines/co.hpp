@@ -2,15 +2,16 @@
 #pragma once
 
 #include <coroutine>
-#include <deque>
 #include <exception>
 #include <optional>
 #include <utility>
+#include <vector>
 
 /// The coroutines that can go on, in the order in which they will. The loop resumes them one by one from its own level: if a
 /// coroutine that ends resumed the one that awaits it, as symmetric transfer does, the stack would grow with each that ends
 /// at once, in every build that does not turn the last call into a jump (-O0, sanitizers). One loop a process, so one queue.
-inline std::deque<std::coroutine_handle<>> ready_queue;
+/// Room in it is made where a coroutine is spawned: to go on must not fail for want of memory.
+inline std::vector<std::coroutine_handle<>> ready_queue;
 
 /// A coroutine with a result, as in `Co<Reply> carry_out(Work)`. It starts when it is awaited, and the one who awaits owns
 /// its frame (the locals, where it stopped) by owning this object. Awaited once, by one. Parameters are kept in the frame,

@@ -14,23 +14,34 @@ Loop::Loop() : epoll_(epoll_create1(EPOLL_CLOEXEC)), event_(eventfd(0, EFD_CLOEX
 }
 
 void Loop::spawn(Co<void> co) {
+    make_room(running_.size() + 1);
     const auto handle = co.handle();
     running_.emplace(handle.address(), std::move(co));
     ready_queue.push_back(handle);
+}
+
+/// So that to go on needs no memory, however many of them want to at once: each is in the ready queue once at most, or once
+/// more if this round has resumed it already, and among those whom other threads wake once.
+void Loop::make_room(std::size_t coroutines) {
+    if (ready_queue.capacity() >= 2 * coroutines) return;
+    ready_queue.reserve(4 * coroutines);
+    const std::lock_guard lock(mutex_);
+    woken_.reserve(4 * coroutines);
 }
 
 void Loop::run() {
     std::array<epoll_event, 256> events;
     while (!running_.empty()) {
         // Only those who are in the queue now: who comes to it meanwhile waits for the others' events.
-        for (std::size_t turns = ready_queue.size(); turns > 0; --turns) {
-            const auto co = ready_queue.front();
-            ready_queue.pop_front();
+        const std::size_t turns = ready_queue.size();
+        for (std::size_t i = 0; i < turns; ++i) {
+            const auto co = ready_queue[i];
             if (co.done())
                 running_.extract(co.address()).mapped().result();
             else
                 co.resume();
         }
+        ready_queue.erase(ready_queue.begin(), ready_queue.begin() + static_cast<std::ptrdiff_t>(turns));
         const int timeout = ready_queue.empty() ? deadlines_.timeout(Clock::now()) : 0;
         const int ready = running_.empty() ? 0 : epoll_wait(epoll_.get(), events.data(), events.size(), timeout);
         if (ready < 0 && errno != EINTR) throw std::system_error(errno, std::generic_category(), "epoll_wait");
@@ -58,28 +69,28 @@ void Loop::woken() {
     static_cast<void>(!read(event_.get(), &sum, sizeof sum));
     const std::lock_guard lock(mutex_);
     ready_queue.insert(ready_queue.end(), woken_.begin(), woken_.end());
-    woken_.clear();
+    woken_.clear();  // keeps its room
 }
 
-Socket::Socket(Loop& loop, int fd) : loop_(loop), fd_(fd), entry_(loop.deadlines_.add(TimePoint::max(), this)) {}
+Socket::Socket(Loop& loop, int fd) : loop_(loop), fd_(fd), entry_(loop.deadlines_, TimePoint::max(), this) {}
 
 Socket::~Socket() {
-    loop_.deadlines_.remove(entry_);
     if (interest_ != 0) watch(0);
 }
 
 void Socket::wait(std::coroutine_handle<> caller, std::uint32_t events, TimePoint ends) {
+    if (events != 0 && interest_ != events) watch(events);
     caller_ = caller;
+    awaited_ = events;
     ends_ = ends;
     // If the entry lies before this time, it is moved when it is due, which is cheaper than to do so at each request.
-    if (ends < entry_->first) entry_ = loop_.deadlines_.move(entry_, ends);
-    if (interest_ != events) watch(events);
+    if (ends < entry_.when()) entry_.move(ends);
 }
 
 void Socket::happened() {
     // Nobody waits for this socket: its coroutine sleeps, or the pool computes for it. Level-triggered epoll would report it
     // without end, a reset connection even if asked for nothing, so it is not asked at all until someone waits again.
-    if (!caller_) return watch(0);
+    if (!caller_ || awaited_ == 0) return watch(0);
     in_time_ = true;
     ready_queue.push_back(std::exchange(caller_, {}));
 }
@@ -87,7 +98,7 @@ void Socket::happened() {
 void Socket::due() {
     const bool waiting = static_cast<bool>(caller_);
     const bool over = waiting && ends_ <= loop_.now();
-    entry_ = loop_.deadlines_.move(entry_, waiting && !over ? ends_ : TimePoint::max());
+    entry_.move(waiting && !over ? ends_ : TimePoint::max());
     if (!over) return;
     in_time_ = false;
     ready_queue.push_back(std::exchange(caller_, {}));

@@ -20,7 +20,8 @@ class Loop {
     Loop(const Loop&) = delete;
     Loop& operator=(const Loop&) = delete;
 
-    /// Starts a coroutine of its own; an exception that ends it ends run().
+    /// Starts a coroutine of its own; an exception that ends it ends run(). Where there is no memory for it, throws
+    /// std::bad_alloc and has not started it.
     void spawn(Co<void> co);
     /// How many of them have not ended.
     [[nodiscard]] std::size_t running() const noexcept { return running_.size(); }
@@ -36,7 +37,7 @@ class Loop {
     };
     Turn turn() { return {}; }
 
-    /// `co_await loop.sleep(duration)`.
+    /// `co_await loop.sleep(duration)`. An object of it can be awaited again and again, and needs no memory for that.
     class Sleep;
     Sleep sleep(std::chrono::nanoseconds duration);
 
@@ -54,6 +55,7 @@ class Loop {
         ~Timed() = default;
     };
 
+    void make_room(std::size_t coroutines);
     void woken();
 
     Fd epoll_;
@@ -67,29 +69,31 @@ class Loop {
 
 class Loop::Sleep final : Timed {
    public:
-    Sleep(Loop& loop, TimePoint wakes) : loop_(loop), entry_(loop.deadlines_.add(wakes, this)) {}
-    Sleep(const Sleep&) = delete;
-    Sleep& operator=(const Sleep&) = delete;
-    ~Sleep() { loop_.deadlines_.remove(entry_); }
+    Sleep(Loop& loop, std::chrono::nanoseconds duration)
+        : duration_(duration), entry_(loop.deadlines_, TimePoint::max(), this) {}
 
     bool await_ready() noexcept { return false; }
-    void await_suspend(std::coroutine_handle<> caller) noexcept { caller_ = caller; }
+    void await_suspend(std::coroutine_handle<> caller) noexcept {
+        caller_ = caller;
+        entry_.move(Clock::now() + duration_);
+    }
     void await_resume() noexcept {}
 
    private:
     void due() override {
-        entry_ = loop_.deadlines_.move(entry_, TimePoint::max());
+        entry_.move(TimePoint::max());
         ready_queue.push_back(caller_);
     }
 
-    Loop& loop_;
+    std::chrono::nanoseconds duration_;
     Deadlines<Timed*>::Entry entry_;
     std::coroutine_handle<> caller_;
 };
 
-inline Loop::Sleep Loop::sleep(std::chrono::nanoseconds duration) { return {*this, Clock::now() + duration}; }
+inline Loop::Sleep Loop::sleep(std::chrono::nanoseconds duration) { return {*this, duration}; }
 
-/// A descriptor that one coroutine waits for. Does not own it; must be destroyed before it is closed.
+/// A descriptor that one coroutine waits for. Does not own it; must be destroyed before it is closed. To wait throws
+/// std::system_error where the kernel has no memory to watch the descriptor (epoll_ctl(2)).
 class Socket final : Loop::Timed {
    public:
     Socket(Loop& loop, int fd);
@@ -115,6 +119,8 @@ class Socket final : Loop::Timed {
     /// or until the time has come: false.
     Wait readable(TimePoint ends = TimePoint::max()) { return {*this, EPOLLIN, ends}; }
     Wait writable(TimePoint ends = TimePoint::max()) { return {*this, EPOLLOUT, ends}; }
+    /// One of the two, by its name in epoll; 0: only until the time has come.
+    Wait event(std::uint32_t events, TimePoint ends) { return {*this, events, ends}; }
 
    private:
     friend class Loop;
@@ -127,6 +133,7 @@ class Socket final : Loop::Timed {
     int fd_;
     std::uint32_t interest_ = 0;  // what epoll was asked to report; 0: it does not know the descriptor
     std::coroutine_handle<> caller_;
+    std::uint32_t awaited_ = 0;  // by the caller
     TimePoint ends_ = TimePoint::max();
     Deadlines<Loop::Timed*>::Entry entry_;
     bool in_time_ = true;

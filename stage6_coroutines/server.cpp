@@ -2,6 +2,7 @@
 
 #include "accept.hpp"
 #include "fib.hpp"
+#include "log.hpp"
 
 Server::Server(const Service& service, const Listener& listener, int threads)
     : service_(service),
@@ -19,40 +20,44 @@ void Server::run() {
 
 /// Stage 1's conversation: it reads from top to bottom, and where that one blocks its thread, this one is put aside.
 Co<void> Server::converse(Client client) {
-    const int fd = client.fd.get();
-    Session session(service_, client.peer);
-    Socket socket(loop_, fd);
-    Allowance allowance(service_.options.idle_timeout, loop_.now());
-    for (;;) {
-        switch (session.next()) {
-            case Next::read:
-                if (co_await socket.readable(allowance.ends(session, loop_.now())))
-                    recv_into(fd, session);
-                else
-                    session.time_out();
-                break;
-            case Next::write:
-                if (send_from(fd, session))
+    try {
+        const int fd = client.fd.get();
+        Session session(service_, client.peer);
+        Socket socket(loop_, fd);
+        Allowance allowance(service_.options.idle_timeout, loop_.now());
+        for (;;) {
+            switch (session.next()) {
+                case Next::read:
+                    if (co_await socket.readable(allowance.ends(session, loop_.now())))
+                        recv_into(fd, session);
+                    else
+                        session.time_out();
+                    break;
+                case Next::write:
+                    if (send_from(fd, session))
+                        allowance.renew(loop_.now());
+                    else if (!co_await socket.writable(allowance.ends(session, loop_.now())))
+                        session.time_out();
+                    break;
+                case Next::work: {
+                    // What is known is answered without a pause: the session still reads its input in the loop's buffer.
+                    Work work = session.work();
+                    auto* const known = std::get_if<Reply>(&work);
+                    Reply reply;
+                    if (known)
+                        reply = std::move(*known);
+                    else
+                        reply = co_await carry_out(std::move(work));
+                    if (reply.counted) ++answered_;
+                    session.reply(reply);
                     allowance.renew(loop_.now());
-                else if (!co_await socket.writable(allowance.ends(session, loop_.now())))
-                    session.time_out();
-                break;
-            case Next::work: {
-                // What is known is answered without a pause: the session still reads its input in the loop's buffer.
-                Work work = session.work();
-                auto* const known = std::get_if<Reply>(&work);
-                Reply reply;
-                if (known)
-                    reply = std::move(*known);
-                else
-                    reply = co_await carry_out(std::move(work));
-                if (reply.counted) ++answered_;
-                session.reply(reply);
-                allowance.renew(loop_.now());
-                break;
+                    break;
+                }
+                case Next::close: co_return;
             }
-            case Next::close: co_return;
         }
+    } catch (const std::exception& why) {
+        logging::given_up(why);
     }
 }
 

@@ -6,9 +6,11 @@
 #include <cerrno>
 #include <cstdlib>
 #include <optional>
+#include <system_error>
 
 #include "accept.hpp"
 #include "fiber.hpp"
+#include "log.hpp"
 #include "serve.hpp"
 
 Stackful::Stackful(const Service& service, const Listener& listener)
@@ -23,23 +25,23 @@ void Stackful::run() {
 /// serve() runs on a stack of its own, and knows nothing of it. Where a call of it would block, further down on this page,
 /// the fiber says what it waits for and is put aside; this coroutine, which the loop knows, waits in its stead.
 Co<void> Stackful::converse(Client client) {
+    std::optional<Socket> watched;
     std::optional<Fiber> fiber;
     try {
+        watched.emplace(loop_, client.fd.get());
         fiber.emplace([&] { serve(client, service_, [this](Work work) { return carry_out(std::move(work)); }); });
-    } catch (const std::exception&) {  // no memory for a stack
-        refuse(std::move(client.fd));
+    } catch (const std::exception& shortage) {  // no memory for a stack
+        refuse(std::move(client.fd), shortage);
         co_return;
     }
-    Socket socket(loop_, client.fd.get());
     while (fiber->resume()) {
         const Wish wish = fiber->wish();
         bool happened = false;
-        if (wish.events == EPOLLIN)
-            happened = co_await socket.readable(wish.until);
-        else if (wish.events == EPOLLOUT)
-            happened = co_await socket.writable(wish.until);
-        else
-            co_await loop_.sleep(wish.until - Clock::now());
+        try {
+            happened = co_await watched->event(wish.events, wish.until);
+        } catch (const std::system_error& why) {  // it can't be watched: to serve() its time is up
+            logging::given_up(why);
+        }
         fiber->grant(happened);
     }
 }

@@ -2,6 +2,8 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <list>
+#include <optional>
 
 #include "deadlines.hpp"
 #include "fd.hpp"
@@ -116,38 +118,39 @@ const TimePoint now{1h};
 TEST(Deadlines, ComeInTheOrderOfTime) {
     Deadlines<char> queue;
     EXPECT_EQ(queue.due(now), std::nullopt);
-    queue.add(now + 3s, 'c');
-    const auto first = queue.add(now + 1s, 'a');
-    queue.add(now + 2s, 'b');
+    const Deadlines<char>::Entry c(queue, now + 3s, 'c');
+    std::optional<Deadlines<char>::Entry> a(std::in_place, queue, now + 1s, 'a');
+    const Deadlines<char>::Entry b(queue, now + 2s, 'b');
     EXPECT_EQ(queue.due(now), std::nullopt);
     EXPECT_EQ(queue.due(now + 1s - 1ns), std::nullopt);
     EXPECT_EQ(queue.due(now + 1s), 'a') << "at its very time";
-    EXPECT_EQ(queue.due(now + 9s), 'a') << "until it is removed";
-    queue.remove(first);
+    EXPECT_EQ(queue.due(now + 9s), 'a') << "until its owner goes";
+    a.reset();
     EXPECT_EQ(queue.due(now + 9s), 'b');
 }
 
 TEST(Deadlines, OfTheSameTimeComeInTheOrderOfTheirMaking) {
     Deadlines<char> queue;
-    std::vector<Deadlines<char>::Entry> entries;
-    for (const char c : {'a', 'b', 'c'}) entries.push_back(queue.add(now, c));
+    std::list<Deadlines<char>::Entry> entries;
+    for (const char c : {'a', 'b', 'c'}) entries.emplace_back(queue, now, c);
     EXPECT_EQ(queue.due(now), 'a');
-    entries[0] = queue.move(entries[0], now);
+    entries.front().move(now);
     EXPECT_EQ(queue.due(now), 'a') << "moved to where it is";
-    queue.remove(entries[0]);
+    entries.pop_front();
     EXPECT_EQ(queue.due(now), 'b');
 }
 
 TEST(Deadlines, CanBeMovedLaterAndEarlier) {
     Deadlines<char> queue;
-    auto a = queue.add(now + 1s, 'a');
-    const auto b = queue.add(now + 2s, 'b');
-    a = queue.move(a, now + 3s);
-    EXPECT_EQ(queue.due(now + 9s), 'b');
-    a = queue.move(a, now);
-    EXPECT_EQ(queue.due(now), 'a');
-    queue.remove(a);
-    queue.remove(b);
+    {
+        Deadlines<char>::Entry a(queue, now + 1s, 'a');
+        const Deadlines<char>::Entry b(queue, now + 2s, 'b');
+        a.move(now + 3s);
+        EXPECT_EQ(a.when(), now + 3s);
+        EXPECT_EQ(queue.due(now + 9s), 'b');
+        a.move(now);
+        EXPECT_EQ(queue.due(now), 'a');
+    }
     EXPECT_EQ(queue.due(TimePoint::max()), std::nullopt);
 }
 
@@ -157,12 +160,12 @@ TEST(Deadlines, AreWaitedForInWholeMillisecondsRoundedUp) {
         {1500us, 2}, {60s, 60'000}, {24h, 86'400'000}, {25h, 86'400'000}, {1000 * 24h, 86'400'000}};
     for (const auto& [left, milliseconds] : waits) {
         Deadlines<int> queue;
-        queue.add(now + left, 1);
+        const Deadlines<int>::Entry entry(queue, now + left, 1);
         EXPECT_EQ(queue.timeout(now), milliseconds) << left.count();
     }
     Deadlines<int> queue;
     EXPECT_EQ(queue.timeout(now), -1) << "nothing to wait for";
-    queue.add(TimePoint::max(), 1);
+    const Deadlines<int>::Entry entry(queue, TimePoint::max(), 1);
     EXPECT_EQ(queue.timeout(now), -1) << "a client who is waited for without end";
     EXPECT_EQ(queue.due(now + 1000h), std::nullopt);
 }
