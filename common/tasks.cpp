@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <sqlite3.h>
+#include <unistd.h>
 #include <uuid/uuid.h>
 
 #include <cerrno>
@@ -9,7 +10,8 @@
 
 namespace {
 
-constexpr int busy_timeout_ms = 1000;
+/// So long another process's lock is waited for.
+constexpr auto lock_patience = std::chrono::seconds(1);
 
 // In WAL mode, synchronous=NORMAL loses nothing that was acknowledged when a process dies; a power cut may cost the last
 // writes, never the file's integrity (sqlite.org/pragma.html#pragma_synchronous).
@@ -23,10 +25,15 @@ constexpr auto set_up =
     " description TEXT NOT NULL,"
     " done INTEGER NOT NULL)";
 
-[[noreturn]] void fail(sqlite3* db) {
+bool is_full(sqlite3* db) noexcept {
     const int code = sqlite3_errcode(db);
-    const bool disk_full = code == SQLITE_FULL || (code == SQLITE_IOERR && sqlite3_system_errno(db) == ENOSPC);
-    throw TasksError(disk_full ? TasksError::Kind::full : TasksError::Kind::unavailable, sqlite3_errmsg(db));
+    const int error = sqlite3_system_errno(db);
+    return code == SQLITE_FULL || (code == SQLITE_IOERR && (error == ENOSPC || error == EDQUOT || error == EFBIG));
+}
+
+/// What is wrong, as SQLite sees it; nothing is changed by it.
+TasksError error_of(sqlite3* db) {
+    return {is_full(db) ? TasksError::Kind::full : TasksError::Kind::unavailable, sqlite3_errmsg(db)};
 }
 
 std::string new_id() {
@@ -49,9 +56,8 @@ std::string lower_case(std::string_view id) {
 /// One execution of a prepared statement: binds, steps, and leaves it ready for the next.
 class Tasks::Statement {
    public:
-    Statement(sqlite3* db, sqlite3_stmt*& prepared, const char* sql) : db_(db) {
-        if (!prepared && sqlite3_prepare_v3(db, sql, -1, SQLITE_PREPARE_PERSISTENT, &prepared, nullptr) != SQLITE_OK)
-            fail(db);
+    Statement(Tasks& tasks, sqlite3_stmt*& prepared, const char* sql) : tasks_(tasks) {
+        if (!prepared) check(sqlite3_prepare_v3(tasks.db_, sql, -1, SQLITE_PREPARE_PERSISTENT, &prepared, nullptr));
         statement_ = prepared;
     }
     ~Statement() {
@@ -79,7 +85,7 @@ class Tasks::Statement {
     /// Whether there is a row, which columns() then reads.
     bool step() {
         const int result = sqlite3_step(statement_);
-        if (result != SQLITE_ROW && result != SQLITE_DONE) fail(db_);
+        if (result != SQLITE_ROW && result != SQLITE_DONE) tasks_.fail();
         return result == SQLITE_ROW;
     }
     /// The one row that a change by id returns, carried through to its commit.
@@ -92,7 +98,7 @@ class Tasks::Statement {
 
    private:
     void check(int result) {
-        if (result != SQLITE_OK) fail(db_);
+        if (result != SQLITE_OK) tasks_.fail();
     }
     [[nodiscard]] std::string text(int column) const {
         const void* bytes = sqlite3_column_blob(statement_, column);  // not _text: it may hold NUL
@@ -100,7 +106,7 @@ class Tasks::Statement {
         return bytes ? std::string(static_cast<const char*>(bytes), size) : std::string();
     }
 
-    sqlite3* db_;
+    Tasks& tasks_;
     sqlite3_stmt* statement_ = nullptr;
 };
 
@@ -112,36 +118,62 @@ void Tasks::close() noexcept {
     for (sqlite3_stmt** statement : {&list_, &named_, &find_, &add_, &change_, &remove_})
         sqlite3_finalize(std::exchange(*statement, nullptr));
     sqlite3_close(std::exchange(db_, nullptr));
+    suspect_ = false;
 }
 
 void Tasks::open() {
+    const auto now = Clock::now();
+    gives_up_ = now < patient_again_ ? now : now + lock_patience;
+    if (db_ && is_lost()) {
+        close();
+        throw TasksError(TasksError::Kind::unavailable, "the database has vanished, or another one is in its place");
+    }
+    if (suspect_) close();
     if (db_) return;
     // memdb keeps one database per name and process, for as many connections as open it; :memory: is one for each.
     const bool memory = path_ == ":memory:";
     // NOMUTEX: whoever shares this object locks it (see the header), so that SQLite need not.
     const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | (memory ? SQLITE_OPEN_URI : 0);
-    sqlite3* db = nullptr;
-    int result = sqlite3_open_v2(memory ? "file:/tasks?vfs=memdb" : path_.c_str(), &db, flags, nullptr);
+    int result = sqlite3_open_v2(memory ? "file:/tasks?vfs=memdb" : path_.c_str(), &db_, flags, nullptr);
     if (result == SQLITE_OK) {
-        sqlite3_busy_timeout(db, busy_timeout_ms);
+        sqlite3_busy_handler(db_, wait_for_lock, this);
         // The change to WAL does not wait for others who make it at the same moment: the busy handler is not asked.
-        for (int tries = 0; tries < 100; ++tries) {
-            result = sqlite3_exec(db, set_up, nullptr, nullptr, nullptr);
-            if (result != SQLITE_BUSY) break;
+        while ((result = sqlite3_exec(db_, set_up, nullptr, nullptr, nullptr)) == SQLITE_BUSY && Clock::now() < gives_up_)
             sqlite3_sleep(10);
-        }
     }
-    if (result != SQLITE_OK) {
-        const std::string why = db ? sqlite3_errmsg(db) : sqlite3_errstr(result);
-        sqlite3_close(db);
-        throw TasksError(TasksError::Kind::unavailable, why);
-    }
-    db_ = db;
+    if (result == SQLITE_OK) return;
+    const TasksError error = error_of(db_);
+    close();
+    throw error;
+}
+
+/// Whether the file that is open is not the one that its path leads to, or its log has been taken away: what is written
+/// there is for nobody to find.
+bool Tasks::is_lost() const noexcept {
+    int moved = 0;
+    if (sqlite3_file_control(db_, "main", SQLITE_FCNTL_HAS_MOVED, &moved) != SQLITE_OK) return false;  // :memory:
+    return moved != 0 || access(sqlite3_filename_wal(sqlite3_db_filename(db_, "main")), F_OK) != 0;
+}
+
+/// SQLite asks, while another connection has the lock, whether to try once more.
+int Tasks::wait_for_lock(void* self, int /*times*/) {
+    Tasks& tasks = *static_cast<Tasks*>(self);
+    if (Clock::now() < tasks.gives_up_) return sqlite3_sleep(5);
+    const bool waited = tasks.gives_up_ >= tasks.patient_again_;
+    if (waited) tasks.patient_again_ = tasks.gives_up_ + lock_patience;
+    return 0;
+}
+
+/// What may be the file's fault is mended by another, perhaps; a lock, a full disk and want of memory pass by themselves.
+void Tasks::fail() {
+    const int code = sqlite3_errcode(db_);
+    suspect_ = code != SQLITE_BUSY && code != SQLITE_NOMEM && !is_full(db_);
+    throw error_of(db_);
 }
 
 std::vector<Task> Tasks::list() {
     open();
-    Statement statement(db_, list_, "SELECT id, title, description, done FROM tasks ORDER BY position");
+    Statement statement(*this, list_, "SELECT id, title, description, done FROM tasks ORDER BY position");
     std::vector<Task> tasks;
     while (statement.step()) tasks.push_back(statement.columns());
     return tasks;
@@ -151,7 +183,7 @@ std::vector<Task> Tasks::named(std::string_view beginning) {
     open();
     const std::string first = lower_case(beginning);
     const std::string beyond = first + "g";  // an id has nothing above f
-    Statement statement(db_, named_, "SELECT id, title, description, done FROM tasks WHERE id >= ?1 AND id < ?2 LIMIT 2");
+    Statement statement(*this, named_, "SELECT id, title, description, done FROM tasks WHERE id >= ?1 AND id < ?2 LIMIT 2");
     statement.bind(1, first).bind(2, beyond);
     std::vector<Task> tasks;
     while (statement.step()) tasks.push_back(statement.columns());
@@ -161,7 +193,7 @@ std::vector<Task> Tasks::named(std::string_view beginning) {
 std::optional<Task> Tasks::find(std::string_view id) {
     open();
     const std::string key = lower_case(id);
-    Statement statement(db_, find_, "SELECT id, title, description, done FROM tasks WHERE id = ?1");
+    Statement statement(*this, find_, "SELECT id, title, description, done FROM tasks WHERE id = ?1");
     return statement.bind(1, key).one();
 }
 
@@ -173,7 +205,7 @@ Task Tasks::add(const Task& task) {
         "INSERT INTO tasks (id, title, description, done) SELECT ?1, ?2, ?3, ?4"
         " WHERE (SELECT count(*) FROM tasks) < {} RETURNING id, title, description, done",
         task_limit);
-    Statement statement(db_, add_, sql.c_str());
+    Statement statement(*this, add_, sql.c_str());
     auto added = statement.bind(1, id).bind(2, task.title).bind(3, task.description).bind(4, task.done).one();
     if (!added)
         throw TasksError(TasksError::Kind::full, fmt::format("there are {} tasks already, delete one first", task_limit));
@@ -183,7 +215,7 @@ Task Tasks::add(const Task& task) {
 std::optional<Task> Tasks::change(std::string_view id, const Change& change) {
     open();
     const std::string key = lower_case(id);
-    Statement statement(db_, change_,
+    Statement statement(*this, change_,
                         "UPDATE tasks SET title = coalesce(?2, title), description = coalesce(?3, description),"
                         " done = coalesce(?4, done) WHERE id = ?1 RETURNING id, title, description, done");
     return statement.bind(1, key).bind(2, change.title).bind(3, change.description).bind(4, change.done).one();
@@ -192,6 +224,6 @@ std::optional<Task> Tasks::change(std::string_view id, const Change& change) {
 std::optional<Task> Tasks::remove(std::string_view id) {
     open();
     const std::string key = lower_case(id);
-    Statement statement(db_, remove_, "DELETE FROM tasks WHERE id = ?1 RETURNING id, title, description, done");
+    Statement statement(*this, remove_, "DELETE FROM tasks WHERE id = ?1 RETURNING id, title, description, done");
     return statement.bind(1, key).one();
 }

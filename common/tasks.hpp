@@ -1,6 +1,7 @@
 /// The ToDo list, kept in SQLite.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -39,7 +40,9 @@ struct TasksError : std::runtime_error {
 /// One thread at a time: whoever shares one among threads locks it. It must not cross fork(2) (sqlite.org/howtocorrupt,
 /// 2.6), so it opens the file at first use, and each child opens its own.
 ///
-/// Every function throws TasksError. Another writer is waited for, a second at most.
+/// Every function throws TasksError. Another writer is waited for, a second at most; and where that was in vain, nobody is
+/// for the next second, so that many who write a locked file do not add up to a server that only waits. After an error that
+/// may be the file's own, and where the path leads to another file than the open one or to none, the next use opens it anew.
 class Tasks {
    public:
     /// `:memory:` is a list for this process alone, the same for all its Tasks, gone with the last of them.
@@ -67,8 +70,17 @@ class Tasks {
 
    private:
     class Statement;
+    using Clock = std::chrono::steady_clock;
+
+    static int wait_for_lock(void* self, int times);
+    [[nodiscard]] bool is_lost() const noexcept;
+    [[noreturn]] void fail();
+
     std::string path_;
     sqlite3* db_ = nullptr;
+    bool suspect_ = false;        // to be opened anew
+    Clock::time_point gives_up_;  // waiting for a lock, this time
+    Clock::time_point patient_again_;
     // Prepared once: parsing SQL costs more than a read.
     sqlite3_stmt* list_ = nullptr;
     sqlite3_stmt* named_ = nullptr;
