@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <sqlite3.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <uuid/uuid.h>
 
@@ -34,6 +35,12 @@ bool is_full(sqlite3* db) noexcept {
 /// What is wrong, as SQLite sees it; nothing is changed by it.
 TasksError error_of(sqlite3* db) {
     return {is_full(db) ? TasksError::Kind::full : TasksError::Kind::unavailable, sqlite3_errmsg(db)};
+}
+
+/// Which file a path leads to; 0: none.
+ino_t inode_of(const std::string& path) noexcept {
+    struct stat status {};
+    return stat(path.c_str(), &status) == 0 ? status.st_ino : 0;
 }
 
 std::string new_id() {
@@ -125,7 +132,7 @@ void Tasks::open() {
     const auto now = Clock::now();
     gives_up_ = now < patient_again_ ? now : now + lock_patience;
     if (db_ && is_lost()) {
-        close();
+        leave_lost();
         throw TasksError(TasksError::Kind::unavailable, "the database has vanished, or another one is in its place");
     }
     if (suspect_) close();
@@ -141,18 +148,34 @@ void Tasks::open() {
         while ((result = sqlite3_exec(db_, set_up, nullptr, nullptr, nullptr)) == SQLITE_BUSY && Clock::now() < gives_up_)
             sqlite3_sleep(10);
     }
-    if (result == SQLITE_OK) return;
+    if (result == SQLITE_OK) {
+        log_ = memory ? 0 : inode_of(companion("-wal"));
+        return;
+    }
     const TasksError error = error_of(db_);
     close();
     throw error;
 }
 
-/// Whether the file that is open is not the one that its path leads to, or its log has been taken away: what is written
-/// there is for nobody to find.
-bool Tasks::is_lost() const noexcept {
+std::string Tasks::companion(const char* suffix) const { return sqlite3_db_filename(db_, "main") + std::string(suffix); }
+
+/// Whether the file that is open, or its log, is no longer what its path leads to: what is written there, nobody finds.
+bool Tasks::is_lost() const {
     int moved = 0;
     if (sqlite3_file_control(db_, "main", SQLITE_FCNTL_HAS_MOVED, &moved) != SQLITE_OK) return false;  // :memory:
-    return moved != 0 || access(sqlite3_filename_wal(sqlite3_db_filename(db_, "main")), F_OK) != 0;
+    return moved != 0 || inode_of(companion("-wal")) != log_;
+}
+
+/// Whoever has moved the file away has all that was written to it; and its log is not left for its successor, which SQLite
+/// would take for that one's own (sqlite.org/howtocorrupt, 1.4).
+void Tasks::leave_lost() {
+    const std::string log = companion("-wal");
+    const std::string index = companion("-shm");
+    sqlite3_wal_checkpoint_v2(db_, nullptr, SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
+    close();
+    if (inode_of(log) != log_) return;
+    unlink(log.c_str());
+    unlink(index.c_str());
 }
 
 /// SQLite asks, while another connection has the lock, whether to try once more.

@@ -1,6 +1,8 @@
 /// The ToDo list, kept in SQLite.
 #pragma once
 
+#include <sys/types.h>
+
 #include <chrono>
 #include <memory>
 #include <optional>
@@ -73,11 +75,14 @@ class Tasks {
     using Clock = std::chrono::steady_clock;
 
     static int wait_for_lock(void* self, int times);
-    [[nodiscard]] bool is_lost() const noexcept;
+    [[nodiscard]] std::string companion(const char* suffix) const;
+    [[nodiscard]] bool is_lost() const;
+    void leave_lost();
     [[noreturn]] void fail();
 
     std::string path_;
     sqlite3* db_ = nullptr;
+    ino_t log_ = 0;               // which file was the write-ahead log
     bool suspect_ = false;        // to be opened anew
     Clock::time_point gives_up_;  // waiting for a lock, this time
     Clock::time_point patient_again_;

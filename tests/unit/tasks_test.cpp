@@ -282,3 +282,60 @@ TEST_F(TasksFile, WhoseTableIsNotOursIsUnavailable) {
     EXPECT_EQ(kind_of_error([&] { tasks.add(titled("a")); }), TasksError::Kind::unavailable);
     EXPECT_EQ(kind_of_error([&] { tasks.find("a"); }), TasksError::Kind::unavailable);
 }
+
+TEST_F(TasksFile, ThatIsLockedIsWaitedForOnceAndNotByEachWriter) {
+    Tasks tasks(path);
+    tasks.add(titled("a"));
+    Raw other(path);
+    other.run("BEGIN IMMEDIATE");
+    const auto time_of_an_add = [&] {
+        const auto before = std::chrono::steady_clock::now();
+        EXPECT_EQ(kind_of_error([&] { tasks.add(titled("b")); }), TasksError::Kind::unavailable);
+        return std::chrono::steady_clock::now() - before;
+    };
+    const auto first = time_of_an_add();
+    EXPECT_LT(time_of_an_add() + time_of_an_add(), first) << "while the wait in vain is fresh";
+    other.run("ROLLBACK");
+    EXPECT_EQ(kind_of_error([&] { tasks.add(titled("c")); }), std::nullopt) << "it is tried, all the same";
+}
+
+TEST_F(TasksFile, ThatVanishesIsToldOnceAndMadeAnew) {
+    for (const auto take_away : {+[](const std::string& file) { std::filesystem::remove(file); },
+                                 +[](const std::string& file) { std::filesystem::rename(file, file + ".old"); },
+                                 +[](const std::string& file) { std::filesystem::remove(file + "-wal"); }}) {
+        Tasks tasks(path);
+        tasks.add(titled("a"));
+        take_away(path);
+        EXPECT_EQ(kind_of_error([&] { tasks.add(titled("lost")); }), TasksError::Kind::unavailable);
+        EXPECT_EQ(kind_of_error([&] { tasks.add(titled("b")); }), std::nullopt);
+        Tasks others(path);
+        EXPECT_EQ(titles(others).find("lost"), std::string::npos);
+        EXPECT_NE(titles(others).find("b "), std::string::npos);
+    }
+}
+
+TEST_F(TasksFile, ThatIsReplacedIsToldOnceAndThenTheOtherIsUsed) {
+    Tasks tasks(path);
+    tasks.add(titled("old"));
+    Tasks(path + ".new").add(titled("new"));
+    std::filesystem::rename(path + ".new", path);
+    EXPECT_EQ(kind_of_error([&] { tasks.list(); }), TasksError::Kind::unavailable);
+    EXPECT_EQ(titles(tasks), "new ");
+}
+
+TEST_F(TasksFile, ThatIsDamagedIsUnavailableUntilItIsWhole) {
+    Tasks(path).add(titled("a"));
+    std::filesystem::copy_file(path, path + ".whole");
+    Tasks tasks(path);
+    EXPECT_EQ(titles(tasks), "a ");
+    std::ofstream(path, std::ios::in).write(std::string(4096, 'x').data(), 4096);
+    EXPECT_EQ(kind_of_error([&] {
+                  Tasks again(path);
+                  again.list();
+              }),
+              TasksError::Kind::unavailable);
+    kind_of_error([&] { tasks.add(titled("b")); });  // it may have pages in memory that are whole
+    std::filesystem::rename(path + ".whole", path);
+    kind_of_error([&] { tasks.list(); });
+    EXPECT_EQ(titles(tasks), "a ");
+}
