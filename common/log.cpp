@@ -33,8 +33,15 @@ void write(std::string_view level, fmt::string_view format, fmt::format_args val
 
 namespace {
 
+/// ASCII alone, as in nginx's log: Unicode has more that is not seen, or that changes how the rest of a line is seen
+/// (overrides of direction, separators of lines), than its control characters.
 std::string excerpt(std::string_view text, std::size_t longest) {
-    return printable(text.substr(0, longest)) + (text.size() > longest ? "..." : "");
+    std::string shown;
+    for (const char c : printable(text.substr(0, longest))) {
+        const auto byte = static_cast<unsigned char>(c);
+        byte < 0x80 ? shown.push_back(c) : static_cast<void>(fmt::format_to(std::back_inserter(shown), "\\x{:02x}", byte));
+    }
+    return shown + (text.size() > longest ? "..." : "");
 }
 
 }  // namespace

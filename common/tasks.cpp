@@ -13,6 +13,8 @@ namespace {
 
 /// So long another process's lock is waited for.
 constexpr auto lock_patience = std::chrono::seconds(1);
+/// Who reads looks so often whether the file is still there; who writes always does. It costs as much as a read.
+constexpr auto reader_looks_every = std::chrono::milliseconds(100);
 
 // In WAL mode, synchronous=NORMAL loses nothing that was acknowledged when a process dies; a power cut may cost the last
 // writes, never the file's integrity (sqlite.org/pragma.html#pragma_synchronous).
@@ -26,21 +28,17 @@ constexpr auto set_up =
     " description TEXT NOT NULL,"
     " done INTEGER NOT NULL)";
 
+/// Whether the disk is full, or a limit to what may be on it is reached.
 bool is_full(sqlite3* db) noexcept {
     const int code = sqlite3_errcode(db);
-    const int error = sqlite3_system_errno(db);
+    const int known = sqlite3_system_errno(db);
+    const int error = known != 0 ? known : errno;  // SQLite knows none where a commit failed
     return code == SQLITE_FULL || (code == SQLITE_IOERR && (error == ENOSPC || error == EDQUOT || error == EFBIG));
 }
 
 /// What is wrong, as SQLite sees it; nothing is changed by it.
 TasksError error_of(sqlite3* db) {
     return {is_full(db) ? TasksError::Kind::full : TasksError::Kind::unavailable, sqlite3_errmsg(db)};
-}
-
-/// Which file a path leads to; 0: none.
-ino_t inode_of(const std::string& path) noexcept {
-    struct stat status {};
-    return stat(path.c_str(), &status) == 0 ? status.st_ino : 0;
 }
 
 std::string new_id() {
@@ -128,15 +126,24 @@ void Tasks::close() noexcept {
     suspect_ = false;
 }
 
-void Tasks::open() {
+void Tasks::prepare(Access access) {
     const auto now = Clock::now();
     gives_up_ = now < patient_again_ ? now : now + lock_patience;
-    if (db_ && is_lost()) {
-        leave_lost();
-        throw TasksError(TasksError::Kind::unavailable, "the database has vanished, or another one is in its place");
+    errno = 0;  // see is_full()
+    if (db_ && (access == Access::write || now >= look_again_)) {
+        look_again_ = now + reader_looks_every;
+        if (is_lost()) {
+            leave_lost();
+            throw TasksError(TasksError::Kind::unavailable, "the database has vanished, or another one is in its place");
+        }
     }
     if (suspect_) close();
-    if (db_) return;
+    if (!db_) open_file();
+}
+
+void Tasks::open() { prepare(Access::read); }
+
+void Tasks::open_file() {
     // memdb keeps one database per name and process, for as many connections as open it; :memory: is one for each.
     const bool memory = path_ == ":memory:";
     // NOMUTEX: whoever shares this object locks it (see the header), so that SQLite need not.
@@ -148,34 +155,38 @@ void Tasks::open() {
         while ((result = sqlite3_exec(db_, set_up, nullptr, nullptr, nullptr)) == SQLITE_BUSY && Clock::now() < gives_up_)
             sqlite3_sleep(10);
     }
-    if (result == SQLITE_OK) {
-        log_ = memory ? 0 : inode_of(companion("-wal"));
-        return;
+    if (result != SQLITE_OK) {
+        const TasksError error = error_of(db_);
+        close();
+        throw error;
     }
-    const TasksError error = error_of(db_);
-    close();
-    throw error;
+    if (memory) return;  // no file, which could be lost
+    file_ = file_at("");
+    log_ = file_at("-wal");
 }
-
-std::string Tasks::companion(const char* suffix) const { return sqlite3_db_filename(db_, "main") + std::string(suffix); }
 
 /// Whether the file that is open, or its log, is no longer what its path leads to: what is written there, nobody finds.
-bool Tasks::is_lost() const {
-    int moved = 0;
-    if (sqlite3_file_control(db_, "main", SQLITE_FCNTL_HAS_MOVED, &moved) != SQLITE_OK) return false;  // :memory:
-    return moved != 0 || inode_of(companion("-wal")) != log_;
-}
+/// (SQLite's own look, SQLITE_FCNTL_HAS_MOVED, leaves out the device, and so what is mounted over it.)
+bool Tasks::is_lost() const { return file_ != File() && (file_ != file_at("") || log_ != file_at("-wal")); }
 
 /// Whoever has moved the file away has all that was written to it; and its log is not left for its successor, which SQLite
 /// would take for that one's own (sqlite.org/howtocorrupt, 1.4).
 void Tasks::leave_lost() {
-    const std::string log = companion("-wal");
-    const std::string index = companion("-shm");
+    const bool log_is_left = log_ == file_at("-wal");
+    const std::string path = sqlite3_db_filename(db_, "main");
     sqlite3_wal_checkpoint_v2(db_, nullptr, SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
     close();
-    if (inode_of(log) != log_) return;
-    unlink(log.c_str());
-    unlink(index.c_str());
+    if (!log_is_left) return;
+    unlink((path + "-wal").c_str());
+    unlink((path + "-shm").c_str());
+}
+
+/// The database's file, or the one beside it with such an ending, as its path leads to it now.
+Tasks::File Tasks::file_at(const char* ending) const {
+    struct stat status {};
+    const std::string path = sqlite3_db_filename(db_, "main") + std::string(ending);
+    if (stat(path.c_str(), &status) != 0) return {};
+    return {status.st_dev, status.st_ino};
 }
 
 /// SQLite asks, while another connection has the lock, whether to try once more.
@@ -195,7 +206,7 @@ void Tasks::fail() {
 }
 
 std::vector<Task> Tasks::list() {
-    open();
+    prepare(Access::read);
     Statement statement(*this, list_, "SELECT id, title, description, done FROM tasks ORDER BY position");
     std::vector<Task> tasks;
     while (statement.step()) tasks.push_back(statement.columns());
@@ -203,7 +214,7 @@ std::vector<Task> Tasks::list() {
 }
 
 std::vector<Task> Tasks::named(std::string_view beginning) {
-    open();
+    prepare(Access::read);
     const std::string first = lower_case(beginning);
     const std::string beyond = first + "g";  // an id has nothing above f
     Statement statement(*this, named_, "SELECT id, title, description, done FROM tasks WHERE id >= ?1 AND id < ?2 LIMIT 2");
@@ -214,14 +225,14 @@ std::vector<Task> Tasks::named(std::string_view beginning) {
 }
 
 std::optional<Task> Tasks::find(std::string_view id) {
-    open();
+    prepare(Access::read);
     const std::string key = lower_case(id);
     Statement statement(*this, find_, "SELECT id, title, description, done FROM tasks WHERE id = ?1");
     return statement.bind(1, key).one();
 }
 
 Task Tasks::add(const Task& task) {
-    open();
+    prepare(Access::write);
     const std::string id = new_id();
     // One statement, so that two writers can't both add the thousandth.
     static const std::string sql = fmt::format(
@@ -236,7 +247,7 @@ Task Tasks::add(const Task& task) {
 }
 
 std::optional<Task> Tasks::change(std::string_view id, const Change& change) {
-    open();
+    prepare(Access::write);
     const std::string key = lower_case(id);
     Statement statement(*this, change_,
                         "UPDATE tasks SET title = coalesce(?2, title), description = coalesce(?3, description),"
@@ -245,7 +256,7 @@ std::optional<Task> Tasks::change(std::string_view id, const Change& change) {
 }
 
 std::optional<Task> Tasks::remove(std::string_view id) {
-    open();
+    prepare(Access::write);
     const std::string key = lower_case(id);
     Statement statement(*this, remove_, "DELETE FROM tasks WHERE id = ?1 RETURNING id, title, description, done");
     return statement.bind(1, key).one();

@@ -74,17 +74,28 @@ class Tasks {
     class Statement;
     using Clock = std::chrono::steady_clock;
 
+    enum class Access : bool { read, write };
+    struct File {
+        dev_t device = 0;
+        ino_t number = 0;
+        bool operator==(const File&) const = default;
+    };
+
+    void prepare(Access access);
+    void open_file();
     static int wait_for_lock(void* self, int times);
-    [[nodiscard]] std::string companion(const char* suffix) const;
     [[nodiscard]] bool is_lost() const;
+    [[nodiscard]] File file_at(const char* ending) const;
     void leave_lost();
     [[noreturn]] void fail();
 
     std::string path_;
     sqlite3* db_ = nullptr;
-    ino_t log_ = 0;               // which file was the write-ahead log
-    bool suspect_ = false;        // to be opened anew
-    Clock::time_point gives_up_;  // waiting for a lock, this time
+    File file_;                     // as it was opened
+    File log_;                      // the write-ahead log beside it
+    Clock::time_point look_again_;  // whether the file is there
+    bool suspect_ = false;          // to be opened anew
+    Clock::time_point gives_up_;    // waiting for a lock, this time
     Clock::time_point patient_again_;
     // Prepared once: parsing SQL costs more than a read.
     sqlite3_stmt* list_ = nullptr;
