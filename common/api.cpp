@@ -14,8 +14,6 @@
 
 namespace {
 
-using nlohmann::ordered_json;
-
 constexpr auto json_type = "application/json";
 
 Reply json(std::string body, int status = 200) {
@@ -24,6 +22,11 @@ Reply json(std::string body, int status = 200) {
     reply.type = json_type;
     reply.body = std::move(body);
     return reply;
+}
+
+/// A JSON string. Some texts are the system's, or another program's, and need not be UTF-8.
+std::string json_string(std::string_view text) {
+    return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
 // --- the target (RFC 9112, 3.2) ----------------------------------------------------------------------------------------
@@ -127,9 +130,58 @@ bool is_allowed(std::string_view host, const Options& options) {
 
 // --- tasks ------------------------------------------------------------------------------------------------------------
 
-ordered_json as_json(const Task& task) {
-    return {{"id", task.id}, {"title", task.title}, {"description", task.description}, {"done", task.done}};
+std::string as_json(const Task& task) {
+    return fmt::format(R"({{"id":{},"title":{},"description":{},"done":{}}})", json_string(task.id), json_string(task.title),
+                       json_string(task.description), task.done);
 }
+
+/// Takes from a JSON object what it says of a task, as the parser comes to it. No tree is built of the rest: the library's
+/// trees need memory even to be destroyed, and where there is none, that ends the program.
+class Members final : public nlohmann::json_sax<nlohmann::json> {
+   public:
+    using Value = nlohmann::json;  // a string or a truth value; null for any other type
+    std::optional<Value> title;
+    std::optional<Value> description;
+    std::optional<Value> done;
+
+    bool null() override { return is({}); }
+    bool boolean(bool value) override { return is(value); }
+    bool number_integer(number_integer_t /*value*/) override { return is({}); }
+    bool number_unsigned(number_unsigned_t /*value*/) override { return is({}); }
+    bool number_float(number_float_t /*value*/, const string_t& /*text*/) override { return is({}); }
+    bool string(string_t& value) override { return is(std::move(value)); }
+    bool binary(binary_t& /*value*/) override { return false; }
+    bool start_object(std::size_t /*size*/) override {
+        is({});
+        return ++depth_ > 0;
+    }
+    bool key(string_t& name) override {
+        if (depth_ == 1)
+            member_ = name == "title" ? &title : name == "description" ? &description : name == "done" ? &done : nullptr;
+        return true;
+    }
+    bool end_object() override { return --depth_ >= 0; }
+    bool start_array(std::size_t /*size*/) override {
+        is({});
+        return ++depth_ > 1;
+    }
+    bool end_array() override { return --depth_ >= 0; }
+    bool parse_error(std::size_t /*place*/, const std::string& /*token*/,
+                     const nlohmann::detail::exception& /*why*/) override {
+        return false;
+    }
+
+   private:
+    /// What the member at hand is; where it is given twice, the last one counts. False outside of an object.
+    bool is(Value value) {
+        if (depth_ == 0) return false;
+        if (member_ && depth_ == 1) *member_ = std::move(value);
+        return true;
+    }
+
+    int depth_ = 0;
+    std::optional<Value>* member_ = nullptr;
+};
 
 /// The members that a body may give a task; or what is wrong with it.
 struct Body {
@@ -139,22 +191,23 @@ struct Body {
 
 Body read_body(const std::string& text) {
     Body body;
+    Members given;
     // The library takes a NUL for the end of the text.
-    const auto value = nlohmann::json::parse(text, nullptr, false);
-    if (text.find('\0') != text.npos || !value.is_object()) return {{}, "the body must be a JSON object"};
-    if (const auto title = value.find("title"); title != value.end()) {
-        if (!title->is_string()) return {{}, "title must be a string"};
-        body.change.title = title->get<std::string>();
+    if (text.find('\0') != text.npos || !nlohmann::json::sax_parse(text, &given))
+        return {{}, "the body must be a JSON object"};
+    if (given.title) {
+        if (!given.title->is_string()) return {{}, "title must be a string"};
+        body.change.title = given.title->get<std::string>();
         body.wrong = title_fault(*body.change.title);
     }
-    if (const auto description = value.find("description"); description != value.end()) {
-        if (!description->is_string()) return {{}, "description must be a string"};
-        body.change.description = description->get<std::string>();
+    if (given.description) {
+        if (!given.description->is_string()) return {{}, "description must be a string"};
+        body.change.description = given.description->get<std::string>();
         if (body.wrong.empty()) body.wrong = description_fault(*body.change.description);
     }
-    if (const auto done = value.find("done"); done != value.end()) {
-        if (!done->is_boolean()) return {{}, "done must be true or false"};
-        body.change.done = done->get<bool>();
+    if (given.done) {
+        if (!given.done->is_boolean()) return {{}, "done must be true or false"};
+        body.change.done = given.done->get<bool>();
     }
     return body;
 }
@@ -183,16 +236,16 @@ struct Call {
 
 Work list(const Call&) {
     return on_tasks(false, [](Tasks& tasks) {
-        auto all = ordered_json::array();
-        for (const Task& task : tasks.list()) all.push_back(as_json(task));
-        return json(all.dump());
+        std::string all = "[";
+        for (const Task& task : tasks.list()) all += (all.size() > 1 ? "," : "") + as_json(task);
+        return json(all + ']');
     });
 }
 
 Work one(const Call& call) {
     return on_tasks(false, [id = call.target.last](Tasks& tasks) {
         const auto task = tasks.find(id);
-        return task ? json(as_json(*task).dump()) : no_task();
+        return task ? json(as_json(*task)) : no_task();
     });
 }
 
@@ -210,7 +263,7 @@ Work add(const Call& call) {
     Task task{{}, *body.change.title, body.change.description.value_or(""), body.change.done.value_or(false)};
     return on_tasks(true, [task = std::move(task)](Tasks& tasks) {
         const Task added = tasks.add(task);
-        Reply reply = json(as_json(added).dump(), 201);
+        Reply reply = json(as_json(added), 201);
         reply.field = fmt::format("Location: /api/tasks/{}", added.id);
         return reply;
     });
@@ -222,7 +275,7 @@ Work change(const Call& call) {
     if (!body.wrong.empty()) return http_error(400, body.wrong);
     return on_tasks(true, [id = call.target.last, change = std::move(body.change)](Tasks& tasks) {
         const auto task = tasks.change(id, change);
-        return task ? json(as_json(*task).dump()) : no_task();
+        return task ? json(as_json(*task)) : no_task();
     });
 }
 
@@ -301,9 +354,7 @@ constexpr std::array routes = {
 }  // namespace
 
 Reply http_error(int status, std::string_view text) {
-    const ordered_json error = {{"error", text}};
-    // Some of the texts are the system's, and need not be UTF-8.
-    return json(error.dump(-1, ' ', false, ordered_json::error_handler_t::replace), status);
+    return json(fmt::format(R"({{"error":{}}})", json_string(text)), status);
 }
 
 Work api_work(const HttpRequest& request, const Service& service) {

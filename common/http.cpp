@@ -197,7 +197,7 @@ void HttpReader::head_ends() {
     if (fault_ != 0) return;
     continue_ = expects_ && !request_.http_1_0 && (codings_ > 0 || parser_.content_length > 0);
     // A message without a body ends here, and llhttp says so without another byte.
-    const llhttp_errno_t result = llhttp_execute(&parser_, nullptr, 0);
+    const llhttp_errno_t result = llhttp_execute(&parser_, "", 0);
     if (result == HPE_PAUSED)
         llhttp_resume(&parser_);
     else if (result != HPE_OK)

@@ -120,7 +120,7 @@ int Master::run(Listener* shared) {
             default: break;  // none came, and a place may be filled
         }
     }
-    return stop::end(workers_, signals_);
+    return stop::end(std::move(workers_), signals_);
 }
 
 void Master::fill_places() {

@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <sys/time.h>
 
+#include <cerrno>
 #include <utility>
 
 #include "limits.hpp"
@@ -15,8 +16,8 @@ std::optional<Client> next_client(const Listener& listener) {
             case Accepted::nobody: {
                 // Several workers may wait here for one client, and one of them gets it.
                 pollfd waited_for{.fd = listener.readiness(), .events = POLLIN, .revents = 0};
-                poll(&waited_for, 1, -1);
-                break;
+                if (poll(&waited_for, 1, -1) >= 0 || errno == EINTR) break;
+                [[fallthrough]];  // the kernel had no memory for it
             }
             // The client stays in the kernel's queue. Nothing tells when a descriptor is free again, so we look now and
             // then.

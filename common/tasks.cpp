@@ -141,7 +141,10 @@ void Tasks::prepare(Access access) {
     if (!db_) open_file();
 }
 
-void Tasks::open() { prepare(Access::read); }
+void Tasks::open() {
+    prepare(Access::read);
+    if (sqlite3_db_readonly(db_, "main") == 1) throw TasksError(TasksError::Kind::unavailable, "it can only be read");
+}
 
 void Tasks::open_file() {
     // memdb keeps one database per name and process, for as many connections as open it; :memory: is one for each.

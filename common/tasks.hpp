@@ -53,7 +53,8 @@ class Tasks {
     Tasks(const Tasks&) = delete;
     Tasks& operator=(const Tasks&) = delete;
 
-    /// Opens the file, and creates it and its table where there are none. Needed by those alone who want the error early.
+    /// Opens the file, and creates it and its table where there are none. Needed by those alone who want the error early;
+    /// that nothing can be written is one here.
     void open();
     /// The next use opens again.
     void close() noexcept;

@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <csignal>
 #include <thread>
 #include <vector>
@@ -48,14 +49,14 @@ int fork_per_client(const Service& service, Listener& listener) {
     children.reserve(static_cast<std::size_t>(service.options.max_clients));  // to remember one must not fail
     for (;;) {
         pollfd client{.fd = listener.get(), .events = POLLIN, .revents = 0};
-        ppoll(&client, 1, nullptr, &usual);
+        const bool blind = ppoll(&client, 1, nullptr, &usual) < 0 && errno != EINTR;  // the kernel has no memory for it
         // Where a client is there already, ppoll(2) returns without letting signals in: this does.
         sigprocmask(SIG_SETMASK, &usual, nullptr);
         sigprocmask(SIG_BLOCK, &signals, nullptr);
         stop::reap(children);  // else those who have ended would stay as zombies
         Arrival arrival = accept_client(listener, Mode::blocking);
         if (arrival.outcome == Accepted::stopped) break;
-        if (arrival.outcome == Accepted::shortage) std::this_thread::sleep_for(shortage_pause);
+        if (blind || arrival.outcome == Accepted::shortage) std::this_thread::sleep_for(shortage_pause);
         if (arrival.outcome != Accepted::client) continue;
         if (children.size() >= static_cast<std::size_t>(service.options.max_clients)) {
             refuse(std::move(arrival.fd));

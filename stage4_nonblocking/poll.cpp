@@ -1,7 +1,6 @@
 #include "rest.hpp"
 
 #include <cerrno>
-#include <system_error>
 
 namespace {
 
@@ -11,7 +10,7 @@ namespace {
 void wait(std::vector<pollfd>& sockets, TimePoint until) {
     const timespec left = time_left(until);  // ppoll(2) is poll(2) with a finer clock
     if (ppoll(sockets.data(), sockets.size(), until == TimePoint::max() ? nullptr : &left, nullptr) < 0 && errno != EINTR)
-        throw std::system_error(errno, std::generic_category(), "ppoll");
+        wait_blindly(sockets);
 }
 
 }  // namespace

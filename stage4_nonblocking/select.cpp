@@ -1,7 +1,6 @@
 #include <sys/select.h>
 
 #include <cerrno>
-#include <system_error>
 
 #include "rest.hpp"
 
@@ -24,8 +23,8 @@ void wait(std::vector<pollfd>& sockets, TimePoint until) {
     }
     const timespec left = time_left(until);  // pselect(2) is select(2) with a finer clock
     if (pselect(end, &readable, &writable, nullptr, until == TimePoint::max() ? nullptr : &left, nullptr) < 0) {
-        if (errno == EINTR) return;
-        throw std::system_error(errno, std::generic_category(), "pselect");
+        if (errno != EINTR) wait_blindly(sockets);
+        return;
     }
     for (pollfd& socket : sockets)
         if (socket.fd >= 0 && (FD_ISSET(socket.fd, &readable) || FD_ISSET(socket.fd, &writable)))

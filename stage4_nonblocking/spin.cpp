@@ -1,3 +1,6 @@
+#include <thread>
+
+#include "limits.hpp"
 #include "rest.hpp"
 
 namespace {
@@ -8,5 +11,10 @@ void wait(std::vector<pollfd>& sockets, TimePoint /*until*/) {
 }
 
 }  // namespace
+
+void wait_blindly(std::vector<pollfd>& sockets) {
+    std::this_thread::sleep_for(shortage_pause);
+    wait(sockets, {});
+}
 
 const Rest in_spin{wait};
