@@ -95,6 +95,11 @@ $(LLHTTP): $(BUILD)/llhttp/%.o: Makefile
 $(BUILD)/unit_tests: $(UNIT) $(COMMON)
 	$(CXX) $(LDFLAGS) $^ $(LDLIBS) -lgtest -lgtest_main -o $@
 
+# Stands before the C library's functions in a server under test (LD_PRELOAD), so it must not be built of others' inline ones.
+build/faults.so: tests/faults.c Makefile
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -Wall -Wextra -Wshadow -O2 -g -U_FORTIFY_SOURCE -shared -fPIC $< -o $@ -ldl
+
 -include $(wildcard $(BUILD)/*/*.d $(BUILD)/tests/unit/*.d)
 
 # --- what there is to type -------------------------------------------------------------------------------------------------
@@ -117,7 +122,7 @@ help:
 
 # The unit tests have one thread, and nothing for ThreadSanitizer to find.
 UNIT_TESTS := $(if $(filter tsan,$(VARIANT)),,$(BUILD)/unit_tests)
-test: $(if $(SERVER),,$(PROGRAMS) $(UNIT_TESTS))
+test: $(if $(SERVER),,$(PROGRAMS) $(UNIT_TESTS) build/faults.so)
 	@python3 tests/run.py $(if $(SERVER),--server '$(SERVER)',--variant $(VARIANT) $(UNIT_TESTS:%=--unit %)) $(TESTS)
 
 naive: stage1_sync/naive

@@ -37,6 +37,10 @@ class Failure(AssertionError):
     """A promise that was not kept, in words for the reader of the report."""
 
 
+class Gone(Failure):
+    """The connection ended where something else was to come. To a client whom a fault concerns that may happen."""
+
+
 def short(value, limit=400):
     """The value as Python writes it, its middle left out where it is long."""
     text = value if isinstance(value, (bytes, str)) else repr(value)
@@ -297,7 +301,9 @@ class Client:
         self._note("sent", data)
         try:
             self.socket.sendall(data)
-        except (ConnectionError, socket.timeout) as error:
+        except ConnectionError as error:
+            raise Gone(f"cannot send {short(data)}: {error}") from None
+        except socket.timeout as error:
             raise Failure(f"cannot send {short(data)}: {error}") from None
 
     def send_in_pieces(self, data, size):
@@ -376,7 +382,7 @@ class Client:
         except socket.timeout:
             raise Failure(f"nothing more came within {self.patience:g} s after {short(self.received)}") from None
         except ConnectionError as error:
-            raise Failure(f"{error} after {short(self.received)}") from None
+            raise Gone(f"{error} after {short(self.received)}") from None
         self._note("came", data)
         self.received += data
         return bool(data)
@@ -388,7 +394,7 @@ class Client:
     def _until(self, delimiter):
         while delimiter not in self.received:
             if not self._receive():
-                raise Failure(f"the connection was closed; before its end came {short(self.received)}")
+                raise Gone(f"the connection was closed; before its end came {short(self.received)}")
         return self._take(self.received.index(delimiter) + len(delimiter))
 
     def line(self):
@@ -407,7 +413,7 @@ class Client:
         """The next so many bytes."""
         while len(self.received) < size:
             if not self._receive():
-                raise Failure(f"expected {size} bytes, came {short(self.received)} and the end")
+                raise Gone(f"expected {size} bytes, came {short(self.received)} and the end")
         return self._take(size)
 
     def rest(self):
@@ -419,7 +425,9 @@ class Client:
     def response(self, method="GET"):
         """The next HTTP response (to this method), read as RFC 9112, section 6.3, says."""
         while b"\r\n\r\n" not in self.received:
-            if not self._receive() or not self.received.startswith(b"HTTP/"[:len(self.received)]):
+            if not self._receive():
+                raise Gone(f"expected an HTTP response, came {short(self.received)} and the end")
+            if not self.received.startswith(b"HTTP/"[:len(self.received)]):
                 raise Failure(f"expected an HTTP response, came {short(self.received)}")
         first, *fields = self._until(b"\r\n\r\n").decode("latin-1").split("\r\n")[:-2]
         status = int(expect_match(first, r"HTTP/1\.[01] (\d{3}) .*").group(1))
@@ -543,6 +551,16 @@ class Server:
         states = [(stat_fields(pid), pid) for pid in children(self.pid)]
         born = [(int(fields[19]), pid) for fields, pid in states if fields and fields[0] not in "ZX"]
         return [pid for _, pid in sorted(born)]
+
+    def holds(self):
+        """How many descriptors and threads the server and its workers have, and how many children it has."""
+        def entries(what):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):   # a worker may be gone meanwhile
+                return sum(len(os.listdir(f"/proc/{pid}/{what}")) for pid in family)
+            return 1 << 30
+
+        family = [self.pid, *(children(self.pid) if self.stage.workers else [])]
+        return entries("fd"), entries("task"), len(children(self.pid))
 
     def wait_for_workers(self, number=None, without=()):
         """Waits until so many workers (else: as many as were asked for) have booted, none of these among them; returns them,
