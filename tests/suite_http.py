@@ -1,5 +1,5 @@
 """HTTP/1.1 on the same port: every row of its table, every error, and the shapes that request smugglers try."""
-from harness import check, expect, expect_each, expect_match, request
+from harness import Fault, check, expect, expect_each, expect_match, request
 from suite_lines import expect_lasts
 
 JSON = {"Content-Type": "application/json"}
@@ -518,12 +518,16 @@ MALFORMED = {
 }
 
 
-@check("http")
+@check("http",
+       fault=Fault("some thirty malformed messages, and a request hidden behind each",
+                   "gets one error (400) and the end; what is hidden is not carried out", "are served"))
 def malformed_messages_are_400_and_end_the_connection(server):
     expect_each([(what,) for what in MALFORMED], lambda what: expect_refused_and_closed(server, MALFORMED[what], 400))
 
 
-@check("http")
+@check("http",
+       fault=Fault("lines of the other protocol in and behind the body of an HTTP request",
+                   "gets HTTP errors; no line is carried out", "are served"))
 def no_line_of_an_http_connection_is_a_line_request(server):
     forged = request("POST", "/nothing", b"add forged\r\nadd forged\r\n", headers={"Content-Type": "text/plain"})
     with server.connect() as client:

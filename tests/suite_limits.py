@@ -3,7 +3,7 @@ import contextlib
 import os
 import time
 
-from harness import (Failure, check, children, expect, expect_each, expect_match, readable, request, together, wait_for,
+from harness import (Failure, Fault, check, children, expect, expect_each, expect_match, readable, request, together, wait_for,
                      writable)
 from suite_http import JSON, add_task, expect_error
 from suite_lines import add, expect_errors, expect_lasts, expect_reply, reach_all_workers, show
@@ -109,7 +109,9 @@ def the_largest_fib_is_the_same_for_both_protocols(server):
 
 # ---- How many clients ---------------------------------------------------------------------------------------------------
 
-@check("limits", "--max-clients", "2", only=lambda stage: stage.has_max_clients)
+@check("limits", "--max-clients", "2", only=lambda stage: stage.has_max_clients,
+       fault=Fault("one client more than --max-clients", "is told so in a line, and let go",
+                   "are served; another one, as soon as there is room"))
 def one_client_too_many_is_told_so(server):
     # Each worker has a limit of its own, and the kernel chooses which of them a client reaches.
     clients, room, refused = [], 2 * max(server.stage.workers, 1), 0
@@ -165,7 +167,9 @@ def who_never_completes_a_line_is_let_go_though_he_keeps_talking(server):
             readable(client.socket, 0.1)
 
 
-@check("limits", "--idle-timeout", "0.4")
+@check("limits", "--idle-timeout", "0.4",
+       fault=Fault("half an HTTP request, and then nothing", "is told 408 after the idle time-out, and let go",
+                   "are served after it"))
 def who_leaves_half_an_http_request_is_told_408(server):
     whole = request("POST", "/api/task", {"title": "half"})
     for size in 40, whole.index(b"\r\n\r\n") + 2, len(whole) - 1:
@@ -190,7 +194,8 @@ def who_waits_for_a_reply_is_not_idle(server):
             expect(client.ask("sleep 0.8"), "slept: 0.8")
 
 
-@check("limits", "--idle-timeout", "0.4")
+@check("limits", "--idle-timeout", "0.4",
+       fault=Fault("replies that are not taken", "is let go after the idle time-out", "are served after it"))
 def who_takes_no_replies_is_let_go(server):
     with server.connect(small_buffers=True) as client:
         with contextlib.suppress(ConnectionError):      # he may be let go before he is seen to be stuck
@@ -257,17 +262,17 @@ def expect_survives(server, vanish, times=1):
         expect(server.ask("6"), "fib: 8", f"after a {leave}")
 
 
-@check("disappear")
+@check("disappear", fault=Fault("a reset, or an end, before the first byte", "gone", "are served"))
 def at_once(server):
     expect_survives(server, lambda client: None)
 
 
-@check("disappear", row=True)
+@check("disappear", row=True, fault=Fault("a reset, or an end, between two requests", "gone", "are served"))
 def between_two_requests(server):
     expect_survives(server, lambda client: client.ask("6"), times=10)
 
 
-@check("disappear")
+@check("disappear", fault=Fault("a reset, or an end, in the middle of a line", "gone", "are served"))
 def in_the_middle_of_a_line(server):
     def vanish(client):
         client.send("fib 1")
@@ -276,7 +281,9 @@ def in_the_middle_of_a_line(server):
     expect_survives(server, vanish)
 
 
-@check("disappear")
+@check("disappear",
+       fault=Fault("a reset, or an end, in the middle of a sleep", "gone",
+                   "are served; where one client holds a server, when the sleep is over"))
 def in_the_middle_of_a_sleep(server):
     def vanish(client):
         client.send("sleep 0.3\n6\n")
@@ -294,7 +301,9 @@ def with_a_thousand_replies_on_the_way(server):
     expect_survives(server, vanish)
 
 
-@check("disappear")
+@check("disappear",
+       fault=Fault("a reset, or an end, with more replies on the way than the buffers hold, none of them read", "gone",
+                   "are served"))
 def with_more_replies_than_the_buffers_hold(server):
     for leave in "reset", "close":
         client = server.connect(small_buffers=True)
@@ -303,7 +312,7 @@ def with_more_replies_than_the_buffers_hold(server):
         expect(server.ask("6"), "fib: 8", f"after a {leave}")
 
 
-@check("disappear")
+@check("disappear", fault=Fault("a reset, or an end, in the middle of an HTTP head or body", "gone", "are served"))
 def in_the_middle_of_an_http_request(server):
     whole = request("POST", "/api/task", {"title": "milk"})
     for size in 10, 60, len(whole) - 1:
@@ -323,7 +332,7 @@ def before_the_http_responses(server):
     expect_survives(server, vanish)
 
 
-@check("disappear")
+@check("disappear", fault=Fault("a reset while waiting to be served", "gone", "lose nothing, and are served"))
 def while_waiting_to_be_served(server):
     firsts = [server.connect() for _ in range(server.stage.servers or 1)]
     for first in firsts:
