@@ -3,6 +3,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from fault_table import fault_table
 from harness import CHECKS, Failure, Program, expect, expect_match, together
 from stages import THEIRS
 
@@ -86,10 +87,16 @@ def judges_a_stranger():
         return str(failure)
 
 
+def the_readme_tells_which_faults_are_tried():
+    if fault_table() not in (HERE.parent / "README.md").read_text():
+        return "its table is not what this prints: python3 tests/run.py --faults"
+
+
 def proofs():
     """All proofs, as names and functions that return None or what is wrong."""
     found = [(f"passes what is right, {one.name}", lambda one=one: passes_what_is_right(one))
              for one in CHECKS if one.part in PARTS and not one.ours and one.only(THEIRS)]
     found += [(f"finds a server that {flaw}", lambda flaw=flaw: finds(flaw)) for flaw in FLAWS]
     return found + [("notices a failure in a helper thread", notices_a_failure_in_a_helper_thread),
+                    ("the readme tells which faults are tried", the_readme_tells_which_faults_are_tried),
                     ("judges a stranger", judges_a_stranger)]

@@ -22,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
+from fault_table import fault_table
 from harness import CHECKS, RUNNING, NotRun, Program
 from proofs import proofs
 from stages import STAGES, THEIRS
@@ -151,17 +152,6 @@ def summary(jobs):
         print(f"{whose}: {sum(passed.values())} passed, {failed} failed" + (f" ({what})" if what else ""))
 
 
-def faults():
-    """The README's table: which faults each technique is put through, and what its clients see."""
-    yield "| what is done | who is concerned | the others | tried with |"
-    yield "|---|---|---|---|"
-    for one in CHECKS:
-        if one.fault:
-            where = [stage.title for stage in STAGES if one.only(stage)]
-            tried = "all" if len(where) == len(STAGES) else ", ".join(f"`{title}`" for title in where)
-            yield f"| {one.fault.what} | {one.fault.concerned} | {one.fault.others} | {tried} |"
-
-
 def command_line():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--variant", default="release", choices=["release", "debug", "asan", "tsan"])
@@ -182,7 +172,7 @@ def command_line():
 def main():
     options = command_line()
     if options.faults:
-        print(*faults(), sep="\n")
+        print(fault_table())
         return 0
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))    # a crowd of clients needs a descriptor each

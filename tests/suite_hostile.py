@@ -44,13 +44,6 @@ def family(server):
     return [server.pid, *children(server.pid)]
 
 
-def held(server):
-    """How many descriptors and threads the server has, its workers' with them, and how many children."""
-    lasting = family(server) if server.stage.workers else [server.pid]
-    return tuple(sum(len(os.listdir(f"/proc/{pid}/{what}")) for pid in lasting) for what in ("fd", "task")) + (
-        len(children(server.pid)),)
-
-
 def most_memory(pid):
     """The most memory that the process has ever had resident, in bytes (VmHWM, proc(5)); 0 when it is gone."""
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
@@ -99,7 +92,7 @@ def a_storm_of_resets(server):
     reach_all_workers(server)               # they are ready, and have all that they will always need
     with server.connect() as first:
         expect(first.ask("6"), "fib: 8")
-        before = held(server)
+        before = server.holds()
 
     def storm(seed):
         moments = random.Random(seed)
@@ -114,7 +107,7 @@ def a_storm_of_resets(server):
                 expect_served(server, 1)
 
     together(*[lambda seed=seed: storm(seed) for seed in range(4)])
-    wait_for(lambda: all(now <= then for now, then in zip(held(server), before)), f"the server held no more than {before}")
+    wait_for(lambda: all(now <= then for now, then in zip(server.holds(), before)), f"the server held no more than {before}")
     expect(server.list(), [], "the tasks, none of which was asked for to the end")
 
 

@@ -1,9 +1,8 @@
 """Limits: one within, one past; clients beyond the limit in number or patience; and clients who vanish or don't listen."""
 import contextlib
-import os
 import time
 
-from harness import (Failure, Fault, check, children, expect, expect_each, expect_match, readable, request, together, wait_for,
+from harness import (Failure, Fault, check, expect, expect_each, expect_match, readable, request, together, wait_for,
                      writable)
 from suite_http import JSON, add_task, expect_error
 from suite_lines import add, expect_errors, expect_lasts, expect_reply, reach_all_workers, show
@@ -349,19 +348,13 @@ def while_waiting_to_be_served(server):
 
 @check("disappear", ours=True)
 def nothing_is_kept_of_those_who_left(server):
-    def held():
-        """How many descriptors, threads and children the server has, and its workers."""
-        family = [server.pid, *(children(server.pid) if server.stage.workers else [])]
-        return tuple(sum(len(os.listdir(f"/proc/{pid}/{what}")) for pid in family) for what in ("fd", "task")) + (
-            len(children(server.pid)),)
-
     last_words = ["", "6\n", "half a li", "sleep 0.01\n6\n", request("GET", "/fib/6"), request("GET", "/fib/6")[:20]]
     reach_all_workers(server)               # they are ready, and have all that they will always need
     with server.connect() as first:
         expect(first.ask("6"), "fib: 8")
-        before = held()
+        before = server.holds()
     for number in range(60):
         client = server.connect()
         client.send(last_words[number % 6])
         (client.close if number % 2 else client.reset)()
-    wait_for(lambda: all(now <= then for now, then in zip(held(), before)), f"the server held no more than {before} again")
+    wait_for(lambda: all(now <= then for now, then in zip(server.holds(), before)), f"the server held no more than {before} again")
