@@ -52,7 +52,7 @@ PLACE := $(if $(filter release,$(VARIANT)),,$(BUILD)/)
 objects = $(patsubst %.cpp,$(BUILD)/%.o,$(filter-out %/naive.cpp,$(wildcard $1/*.cpp)))
 PROGRAMS := $(foreach stage,$(STAGES),$(PLACE)$(stage)/$(stage))
 
-.PHONY: all help clean test unit naive lint format deps deps-all diff $(STAGES)
+.PHONY: all help clean test soak unit naive lint format deps deps-all diff $(STAGES)
 .DELETE_ON_ERROR:
 all: $(PROGRAMS)
 
@@ -114,6 +114,7 @@ help:
 	@echo 'make test                builds what is missing and runs the tests; ends with: N passed, N failed'
 	@echo "make test SERVER='python3 theirs.py {port}'"
 	@echo '                         which parts of the protocols does a server of your own keep?'
+	@echo 'make soak                a mixed load on each technique, in release and under asan; SECONDS=60 STAGE=5 VARIANT=asan'
 	@echo 'make diff FROM=1 TO=3    what changes in the code from one stage to another'
 	@echo "make naive               the talk's server, flaws and all: stage1_sync/naive"
 	@echo 'make lint, make format   checks the style, or restores it'
@@ -124,6 +125,11 @@ help:
 UNIT_TESTS := $(if $(filter tsan,$(VARIANT)),,$(BUILD)/unit_tests)
 test: $(if $(SERVER),,$(PROGRAMS) $(UNIT_TESTS) build/faults.so)
 	@python3 tests/run.py $(if $(SERVER),--server '$(SERVER)',--variant $(VARIANT) $(UNIT_TESTS:%=--unit %)) $(TESTS)
+
+SOAKED := $(if $(filter file,$(origin VARIANT)),release asan,$(VARIANT))
+soak:
+	@$(foreach variant,$(SOAKED),MAKEFLAGS= $(MAKE) --no-print-directory VARIANT=$(variant) all && ) true
+	@python3 tests/soak.py --variant $(SOAKED) $(SECONDS:%=--seconds %) $(if $(STAGE),--stage $(STAGE))
 
 naive: stage1_sync/naive
 stage1_sync/naive: stage1_sync/naive.cpp

@@ -1,17 +1,15 @@
-"""The programs as their users start and stop them: options, ready line, log, exit statuses, and what is stored."""
+"""The programs as their users start and stop them: options, ready line, log and exit statuses."""
 import os
 import re
 import signal
 import socket
-import sqlite3
 import time
 from pathlib import Path
 
-from harness import check_program, children, expect, expect_each, expect_match, free_port, request, together, wait_for
-from stages import STAGES, plain
-from suite_http import add_task, expect_error
+from harness import check_program, children, expect, expect_each, expect_match, free_port, request, wait_for
+from stages import STAGES
 from suite_limits import send_until_stuck, serves_several
-from suite_lines import add, expect_lasts
+from suite_lines import expect_lasts
 
 LOG_LINE = r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}\] \[(\d+)\] \[[A-Z]+\] .+"
 
@@ -342,97 +340,3 @@ def a_child_that_dies_takes_nobody_with_it(program):
     expect(second.ask("6"), "fib: 8")
     wait_for(lambda: children(server.pid) == [survivor], "the dead child was reaped")
     expect(server.ask("10"), "fib: 55")
-
-
-# ---- What is stored -----------------------------------------------------------------------------------------------------
-
-def another(stage):
-    """The stage that takes over this one's file, or shares it: stage 5, and for that one stage 2."""
-    return plain(2 if stage.number == 5 else 5)
-
-
-@check_program("storage")
-def tasks_are_there_after_a_restart(program):
-    server = program.start()
-    task = add_task(server, title="buy milk", description="two litres")
-    expect(server.ask("add pay rent")[:7], "added: ")
-    tasks = server.list()
-    expect(server.stop(), 0)
-    server = program.start()
-    expect(server.list(), tasks)
-    expect(server.http("GET", f"/api/tasks/{task['id']}").json, task)
-
-
-@check_program("storage")
-def another_stage_finds_the_tasks_of_this_one(program):
-    server = program.start()
-    with server.connect() as client:
-        ids = [add(client, title) for title in ("buy milk", "pay rent")]
-    expect(server.stop(), 0)
-    expect(program.start(stage=another(program.stage)).list(), [f"[ ] {ids[0]} buy milk", f"[ ] {ids[1]} pay rent"])
-
-
-@check_program("storage")
-def two_servers_may_use_one_file_at_once(program):
-    servers = program.start(), program.start(stage=another(program.stage))
-
-    def adds(server):
-        with server.connect() as client:
-            return [add(client, f"task {number}") for number in range(25)]
-
-    ids = sum(together(*[lambda server=server: adds(server) for server in servers * 2]), [])
-    expect(servers[0].list(), servers[1].list(), "what both list")
-    expect(sorted(line[4:12] for line in servers[0].list()), sorted(ids))
-    expect(servers[0].ask(f"done {ids[0]}"), f"done: {ids[0]} task 0")
-    expect(f"[x] {ids[0]} task 0" in servers[1].list(), True, "the other server sees a change")
-
-
-@check_program("storage")
-def what_was_acknowledged_survives_kill_9(program):
-    server = program.start()
-    with server.connect() as client:
-        ids = [add(client, f"task {number}") for number in range(30)]
-        os.killpg(server.pid, signal.SIGKILL)
-    server.process.wait()
-    expect([line[4:12] for line in program.start().list()], ids)
-
-
-@check_program("storage")
-def tasks_db_is_where_tasks_are_kept_by_default(program):
-    server = program.start(db=None)
-    expect(server.ask("add buy milk")[:7], "added: ")
-    expect((program.directory / "tasks.db").exists(), True, "there is a file tasks.db")
-
-
-@check_program("storage")
-def memory_keeps_tasks_in_the_process_alone(program):
-    server = program.start(db=":memory:")
-    with server.connect() as client:
-        milk = add(client, "buy milk")
-        expect((client.ask("list"), client.line()), ("tasks: 1", f"[ ] {milk} buy milk"))
-        keeper = client.served_by()
-    for _ in range(5):
-        with server.connect() as client:
-            came = client.ask("list")
-            expect(came, "tasks: 1" if client.served_by() == keeper else "tasks: 0", "what a client finds, by his process")
-    expect(server.stop(), 0)
-    told = [line for line in server.log().splitlines() if ":memory:" in line]
-    several = program.stage.child_per_client or program.stage.workers
-    expect(len(told), 1 if several else 0, f"lines of the log that say so: {told}")
-    expect(program.start(db=":memory:").list(), [])
-    expect([path.name for path in program.directory.iterdir() if "log" not in path.name], [], "files left")
-
-
-@check_program("storage")
-def a_database_that_others_hold_is_503(program):
-    server = program.start()
-    add_task(server, title="buy milk")
-    database = sqlite3.connect(program.directory / "tasks.db", isolation_level=None)
-    database.execute("BEGIN IMMEDIATE")
-    expect_lasts(1, lambda: expect_error(server.http("POST", "/api/task", {"title": "wait"}), 503))
-    expect_match(server.ask("add wait"), "error: .+")
-    expect([line[13:] for line in server.list()], ["buy milk"], "readers need not wait")
-    database.execute("COMMIT")
-    database.close()
-    add_task(server, title="pay rent")
-    expect([line[13:] for line in server.list()], ["buy milk", "pay rent"])

@@ -1,0 +1,282 @@
+"""A mixed load for a while, on each technique: every reply is compared, and in the end the server holds no more than before.
+
+    python3 tests/soak.py                                       every technique, in release and under AddressSanitizer
+    python3 tests/soak.py --variant asan --stage 5 --seconds 60
+
+Each client is a thread that comes and goes, with a fixed seed: for one request or for many, in lines or HTTP, pipelined, byte
+by byte, half-closing, resetting. It knows its own tasks, and so of every reply what it must be. Three rounds are as long as
+each other; what the server holds after the first, when it has all that it will always need, is compared with what it holds
+after the others. The last line is `N passed, N failed`.
+"""
+import argparse
+import random
+import re
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import Program, children, expect, expect_match, report, request, together, wait_for
+from stages import STAGES
+from suite_workers import client_of_each
+
+ROOT = Path(__file__).resolve().parent.parent
+CLIENTS = 8
+OWN_TASKS = 12
+# What the memory of a process may grow by from the second round to the third: what an allocator keeps back now and then, and
+# next to nothing for each request. A leak of 100 bytes for each, or of a KiB for each connection, is several times as much.
+NOISE, PER_REQUEST = 256 * 1024, 10
+FIBS = {1: 1, 2: 1, 6: 8, 10: 55, 16: 987, 22: 17711}
+WRONG_LINES = "fib x", "add", "frobnicate", "sleep -1", "show zzzz", "ADD milk", "x" * 9000
+WRONG_REQUESTS = ((request("GET", "/nothing"), 404), (request("DELETE", "/fib/6"), 405), (request("GET", "/fib/x"), 400),
+                  (request("POST", "/api/task", b"{", {"Content-Type": "application/json"}), 400),
+                  (request("POST", "/api/task", b"{}"), 415), (request("GET", "/fib/6", host="example.com"), 421))
+
+
+@dataclass
+class Task:
+    id: str             # as far as it is known: lines tell its beginning only
+    title: str
+    description: str = ""
+    done: bool = False
+
+    def line(self):
+        return f"[{'x' if self.done else ' '}] {self.id[:8]} {self.title}"
+
+
+class Visitor:
+    """One client. What it asks is a pair: the bytes, and a function that reads the reply and compares it."""
+
+    def __init__(self, server, number):
+        self.server, self.name, self.random = server, f"c{number}", random.Random(number)
+        self.tasks = []         # its own, in the order of creation
+        self.asked = set()      # those that a request on its way is about
+        self.count = Counter()
+
+    def own(self, title):
+        return title.split()[0] == self.name
+
+    def a_task(self, whole_id=False):
+        free = [task for task in self.tasks if task.id not in self.asked and (len(task.id) > 8 or not whole_id)]
+        if not free:
+            return None
+        task = self.random.choice(free)
+        self.asked.add(task.id)
+        return task
+
+    def by_line(self):
+        kind = self.random.choice("fib sleep wrong list show edit describe done undo delete add".split())
+        text = f"{self.name} {self.random.randrange(10 ** 6)}" + " é" * self.random.randrange(60)
+        if kind == "sleep":
+            return self.saying("sleep 0.003", "slept: 0.003")
+        if kind == "wrong":
+            return self.line(self.random.choice(WRONG_LINES), lambda client: expect_match(client.line(), "error: .+"))
+        if kind == "list":
+            return self.line("list", self.read_list)
+        if kind == "add" and len(self.tasks) < OWN_TASKS:
+            return self.line(f"add {text}", lambda client: self.tasks.append(
+                Task(expect_match(client.line(), rf"added: (\w{{8}}) {text}")[1], text)))
+        task = self.a_task() if kind not in ("fib", "add") else None
+        if not task:
+            n = self.random.choice(list(FIBS))
+            return self.saying(self.random.choice([f"fib {n}", f"  {n}\r"]), f"fib: {FIBS[n]}")
+        if kind == "show":
+            return self.line(f"show {task.id[:8]}", lambda client: self.read_shown(client, task))
+        word, argument, change, told = {
+            "edit": ("edited", f" {text}", {"title": text}, text), "undo": ("undone", "", {"done": False}, task.title),
+            "describe": ("described", f" {text}", {"description": text}, text),
+            "done": ("done", "", {"done": True}, task.title), "delete": ("deleted", "", None, task.title)}[kind]
+        return self.line(f"{kind} {task.id[:8]}{argument}", lambda client: (
+            expect(client.line(), f"{word}: {task.id[:8]} {told}"), self.change(task, change)))
+
+    def line(self, text, read):
+        return text.encode() + b"\n", read
+
+    def saying(self, text, reply):
+        return self.line(text, lambda client: expect(client.line(), reply))
+
+    def change(self, task, members):
+        if members is None:
+            self.tasks.remove(task)
+        for name, value in (members or {}).items():
+            setattr(task, name, value)
+
+    def read_list(self, client):
+        lines = client.lines(int(expect_match(client.line(), r"tasks: (\d+)")[1]))
+        expect([line for line in lines if self.own(line[13:])], [task.line() for task in self.tasks], "its own tasks")
+
+    def compare_list(self, json):
+        mine = [Task(**one) for one in json if self.own(one["title"])]
+        expect([(one.line(), one.description) for one in mine], [(task.line(), task.description) for task in self.tasks])
+
+    def read_shown(self, client, task):
+        first, *lines = client.lines(5)
+        description = task.description.replace("\n", r"\n")
+        expect((first, lines[1:]), ("task: 4", [f"title: {task.title}", f"description: {description}",
+                                               f"done: {str(task.done).lower()}"]))
+        task.id = expect_match(lines[0], rf"id: ({task.id[:8]}.*)")[1]
+
+    def by_http(self):
+        kind = self.random.choice("fib sleep wrong list GET PUT DELETE POST".split())
+        body = {"title": f"{self.name} {self.random.randrange(10 ** 6)}", "done": self.random.random() < 0.5,
+                "description": "zwei\nLiter " * self.random.randrange(80)}
+        if kind == "sleep":
+            return self.http("GET", "/sleep/0.002", 200, lambda json: expect(json, {"slept": 0.002}))
+        if kind == "wrong":
+            data, status = self.random.choice(WRONG_REQUESTS)
+            return data, lambda client: expect(client.response().status, status)
+        if kind == "list":
+            return self.http("GET", "/api/tasks", 200, self.compare_list)
+        if kind == "POST" and len(self.tasks) < OWN_TASKS:
+            return self.http("POST", "/api/task", 201, lambda json: (
+                expect(json, {"id": json["id"], **body}), self.tasks.append(Task(**json))), body)
+        task = self.a_task(whole_id=True) if kind in ("GET", "PUT", "DELETE") else None
+        if not task:
+            n = self.random.choice(list(FIBS))
+            return self.http("GET", f"/fib/{n}", 200, lambda json: expect(json, {"n": n, "fib": FIBS[n]}))
+        place = f"/api/tasks/{task.id}"
+        if kind == "GET":
+            return self.http("GET", place, 200, lambda json: expect(Task(**json), task))
+        if kind == "PUT":
+            return self.http("PUT", place, 200, lambda json: (self.change(task, body), expect(Task(**json), task)), body)
+        return self.http("DELETE", place, 204, lambda _: self.change(task, None))
+
+    def http(self, method, target, status, compare, body=None):
+        def read(client):
+            response = client.response(method)
+            expect(response.status, status, f"the status of {method} {target}, with {response.body[:200]}")
+            compare(response.json if response.body else None)
+
+        return request(method, target, body), read
+
+    def visit_until(self, end):
+        """One connection after the other."""
+        ways = self.talks, self.speaks_http, self.dribbles, self.half_closes, self.vanishes, self.floods
+        while time.monotonic() < end:
+            with self.server.connect() as client:
+                self.random.choice(ways)(client)
+            self.count["connections"] += 1
+
+    def exchange(self, client, wishes, send=None):
+        """Asks for all of these at once, and compares the replies."""
+        (send or client.send)(b"".join(data for data, _ in wishes))
+        for _, read in wishes:
+            read(client)
+        self.asked.clear()
+        self.count["requests"] += len(wishes)
+
+    def talks(self, client):
+        for _ in range(self.random.choice([1, 10])):
+            self.exchange(client, [self.by_line() for _ in range(self.random.choice([1, 1, 20]))])
+
+    def speaks_http(self, client):
+        keeps_open = self.server.stage.keeps_http_open
+        for _ in range(5 if keeps_open else 1):
+            self.exchange(client, [self.by_http() for _ in range(self.random.choice([1, 6]) if keeps_open else 1)])
+
+    def dribbles(self, client):
+        def bytewise(data):
+            for place in range(min(len(data), 60)):
+                client.send(data[place:place + 1])
+            client.send(data[60:])
+
+        self.exchange(client, [self.by_line(), self.by_line()], bytewise)
+
+    def half_closes(self, client):
+        self.exchange(client, [self.by_line() for _ in range(3)], lambda data: (client.send(data[:-1]), client.half_close()))
+        expect(client.rest(), b"")
+
+    def vanishes(self, client):
+        """Nothing of this may change a task: how far it gets is not known."""
+        client.send(self.random.choice([b"sleep 0.01\n6\n" * 5, b"list\n" * 20, b"add never", b"GET /fib/6 HT", b"",
+                                        request("POST", "/api/task", {"title": "never"})[:-1], b"help\n" * 500]))
+        self.random.choice([client.reset, client.close])()
+
+    def floods(self, client):
+        lines = [(f"{n}\n", f"fib: {FIBS[n]}\n") for n in self.random.choices([1, 2, 6, 10], k=1000)]
+        client.send("".join(line for line, _ in lines))
+        replies = "".join(reply for _, reply in lines).encode()
+        expect(client.exactly(len(replies)), replies)
+        self.count["requests"] += len(lines)
+
+
+# ---- One technique ------------------------------------------------------------------------------------------------------
+
+def own_memory(server):
+    """That of the server and its workers, in KiB."""
+    family = [server.pid, *(children(server.pid) if server.stage.workers else [])]
+    return sum(int(re.search(r"RssAnon:\s*(\d+)", Path(f"/proc/{pid}/status").read_text())[1]) for pid in family)
+
+
+def settle(server):
+    """Each worker has answered, and opened what it keeps open; returns what is then held for nobody."""
+    clients = client_of_each(server, server.stage.workers) if server.stage.workers else [server.connect()]
+    for client in clients:
+        expect_match(client.ask("list"), r"tasks: 0")
+        task = expect_match(client.ask("add something"), r"added: (\w+) something")[1]
+        expect(client.ask(f"delete {task}"), f"deleted: {task} something")
+    for client in clients:
+        client.close()
+        client.wait_until_let_go()
+    return server.holds()
+
+
+def soak(program, seconds):
+    """Returns what there is to say, or fails."""
+    server = program.start()
+    visitors = [Visitor(server, number) for number in range(CLIENTS)]
+    start = settle(server)
+
+    asked, memory = [], []
+    for _ in range(3):
+        end = time.monotonic() + seconds / 3
+        together(*[lambda visitor=visitor: visitor.visit_until(end) for visitor in visitors])
+        program.clients.clear()
+        wait_for(lambda: all(now <= then for now, then in zip(server.holds(), start)),
+                 f"of descriptors, threads and children no more than {start} were held again", program.patience)
+        memory.append(own_memory(server))
+        asked.append(sum(visitor.count["requests"] for visitor in visitors))
+    requests, growth = asked[2] - asked[1], (memory[2] - memory[1]) * 1024
+    connections = sum(visitor.count["connections"] for visitor in visitors)
+    figures = (f"{asked[2]} requests on {connections} connections; descriptors, threads, children {start} before and after; "
+               f"memory {', '.join(map(str, memory))} KiB after each round")
+    # A sanitizer keeps back more, and says by itself at the end what was lost for good.
+    noise = NOISE * max(server.stage.workers, 1) * (8 if program.is_built_with(b"__asan_init", b"__tsan_init") else 1)
+    expect(growth < noise + PER_REQUEST * requests, True, f"memory does not grow with the requests: {figures}")
+    expect(server.stop(), 0, "the exit status")
+    expect([line for line in server.log().splitlines() if "[ERROR]" in line or "[CRITICAL]" in line], [], "errors in the log")
+    return figures
+
+
+def run(stage, variant, seconds):
+    """One line about one technique; returns whether all was well."""
+    base = ROOT if variant == "release" else ROOT / "build" / variant
+    program = Program(stage, path_of=lambda stage: str(base / stage.name / stage.name), patience=20)
+    # What was freed would be kept back for so much memory (256 MiB, unless said otherwise) that nothing could be seen.
+    program.environment["ASAN_OPTIONS"] = "quarantine_size_mb=1"
+    try:
+        print(f"{stage.title} ({variant}): {soak(program, seconds)}", flush=True)
+        return True
+    except Exception as failure:
+        print(f"\nFAILED {stage.title} ({variant}):", *report(failure, program).splitlines(), sep="\n    ", flush=True)
+        return False
+    finally:
+        program.clean_up()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--variant", nargs="+", default=["release", "asan"], choices=["release", "debug", "asan", "tsan"])
+    parser.add_argument("--stage", type=int, nargs="+", choices=range(1, 7), default=range(1, 7), metavar="N")
+    parser.add_argument("--technique", default="", metavar="TEXT", help="only those that have this in their name")
+    parser.add_argument("--seconds", type=float, default=3, help="for each technique and variant (3)")
+    options = parser.parse_args()
+    chosen = [stage for stage in STAGES if stage.number in options.stage and options.technique in stage.title]
+    passed = [run(stage, variant, options.seconds) for variant in options.variant for stage in chosen]
+    print(f"{passed.count(True)} passed, {passed.count(False)} failed")
+    return 0 if passed and all(passed) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
