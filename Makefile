@@ -1,7 +1,7 @@
 # One fib and ToDo server, six times. `make help` lists what there is to type.
 
 STAGES := stage1_sync stage2_fork stage3_threads stage4_nonblocking stage5_epoll stage6_coroutines
-VARIANT ?= release
+VARIANT ?= $(if $(filter fuzz,$(MAKECMDGOALS)),fuzz,release)
 BUILD := build/$(VARIANT)
 
 # As many at once as there are processors, unless -j says otherwise.
@@ -22,6 +22,13 @@ else ifeq ($(VARIANT),asan)
 else ifeq ($(VARIANT),tsan)
   OPTIMISE := -O1 -fno-omit-frame-pointer
   SANITIZE := -fsanitize=thread
+else ifeq ($(VARIANT),fuzz)
+  # What `make fuzz` builds with: libFuzzer, which watches where each input leads, is a part of clang.
+  CC := clang
+  CXX := clang++
+  OPTIMISE := -O1 -fno-omit-frame-pointer
+  SANITIZE := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+  LLHTTP_SANITIZE := $(SANITIZE)
 else
   $(error VARIANT=$(VARIANT) is none of release, debug, asan, tsan)
 endif
@@ -45,14 +52,14 @@ LLHTTP_LIBS = $(if $(LLHTTP_SOURCES),,$(shell pkg-config --libs libllhttp))
 
 COMMON := $(patsubst %.cpp,$(BUILD)/%.o,$(wildcard common/*.cpp)) $(LLHTTP)
 UNIT := $(patsubst %.cpp,$(BUILD)/%.o,$(wildcard tests/unit/*.cpp))
-SOURCES := $(wildcard common/*.cpp stage*/*.cpp tests/unit/*.cpp)
-HEADERS := $(wildcard common/*.hpp stage*/*.hpp tests/unit/*.hpp)
+SOURCES := $(wildcard common/*.cpp stage*/*.cpp tests/unit/*.cpp tests/fuzz/*.cpp)
+HEADERS := $(wildcard common/*.hpp stage*/*.hpp tests/unit/*.hpp tests/fuzz/*.hpp)
 # The programs to be used stand in their stages' directories; those of the other variants in build/.
 PLACE := $(if $(filter release,$(VARIANT)),,$(BUILD)/)
 objects = $(patsubst %.cpp,$(BUILD)/%.o,$(filter-out %/naive.cpp,$(wildcard $1/*.cpp)))
 PROGRAMS := $(foreach stage,$(STAGES),$(PLACE)$(stage)/$(stage))
 
-.PHONY: all help clean test soak unit naive lint format deps deps-all diff $(STAGES)
+.PHONY: all help clean test soak fuzz naive lint format deps deps-all diff $(STAGES)
 .DELETE_ON_ERROR:
 all: $(PROGRAMS)
 
@@ -75,7 +82,7 @@ $(foreach stage,$(STAGES),$(eval $(call stage_rules,$(stage),$(firstword $(subst
 
 # Before deps has run there is nothing to compile with.
 ifneq ($(filter deps deps-all,$(MAKECMDGOALS)),)
-$(COMMON) $(UNIT) $(foreach stage,$(STAGES),$(call objects,$(stage))): | $(filter deps deps-all,$(MAKECMDGOALS))
+$(COMMON) $(UNIT) $(BUILD)/tests/fuzz/session_fuzz.o $(foreach stage,$(STAGES),$(call objects,$(stage))): | $(filter deps deps-all,$(MAKECMDGOALS))
 endif
 
 $(BUILD)/%.o: %.cpp Makefile
@@ -90,7 +97,7 @@ $(BUILD)/common/fib.o: CXXFLAGS := -std=c++20 -O2 -g $(WARNINGS) $(HARDEN)
 $(LLHTTP): $(BUILD)/llhttp/%.o: Makefile
 	@mkdir -p $(@D)
 	@$(if $(LLHTTP_SOURCES)$(LLHTTP_LIBS),,echo 'llhttp is missing: make deps installs it' >&2; exit 1)
-	$(CC) $(LLHTTP_INCLUDE) -DLLHTTP_STRICT_MODE=1 -O2 -g -fPIE -c -o $@ -x c $(if $(LLHTTP_SOURCES),$(LLHTTP_SOURCES)/$*.c,/dev/null)
+	$(CC) $(LLHTTP_INCLUDE) -DLLHTTP_STRICT_MODE=1 $(LLHTTP_SANITIZE) -O2 -g -fPIE -c -o $@ -x c $(if $(LLHTTP_SOURCES),$(LLHTTP_SOURCES)/$*.c,/dev/null)
 
 $(BUILD)/unit_tests: $(UNIT) $(COMMON)
 	$(CXX) $(LDFLAGS) $^ $(LDLIBS) -lgtest -lgtest_main -o $@
@@ -100,7 +107,13 @@ build/faults.so: tests/faults.c Makefile
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -Wall -Wextra -Wshadow -O2 -g -U_FORTIFY_SOURCE -shared -fPIC $< -o $@ -ldl
 
--include $(wildcard $(BUILD)/*/*.d $(BUILD)/tests/unit/*.d)
+# The unit tests run elsewhere, and replay what is in here.
+$(BUILD)/tests/unit/fuzz_test.o: CPPFLAGS += -DFUZZ_FOLDER='"$(CURDIR)/tests/fuzz"'
+
+$(BUILD)/session_fuzz: $(BUILD)/tests/fuzz/session_fuzz.o $(COMMON)
+	$(CXX) $(LDFLAGS) -fsanitize=fuzzer $^ $(LDLIBS) -lgtest -o $@
+
+-include $(wildcard $(BUILD)/*/*.d $(BUILD)/tests/*/*.d)
 
 # --- what there is to type -------------------------------------------------------------------------------------------------
 
@@ -110,11 +123,12 @@ help:
 	@echo "make run3                builds and starts it; options: make run3 ARGS='--port 8080'"
 	@echo 'make watch3              ... and again whenever a source of it changes, until Ctrl-C'
 	@echo 'make deps                installs what building and testing need, from the packages of the system'
-	@echo 'make deps-all            ... and what the linters need, and what stands around a server: nginx, entr, pstree'
+	@echo 'make deps-all            ... and what linters and fuzzer need, and what stands around a server: nginx, entr, pstree'
 	@echo 'make test                builds what is missing and runs the tests; ends with: N passed, N failed'
 	@echo "make test SERVER='python3 theirs.py {port}'"
 	@echo '                         which parts of the protocols does a server of your own keep?'
 	@echo 'make soak                a mixed load on each technique, in release and under asan; SECONDS=60 STAGE=5 VARIANT=asan'
+	@echo 'make fuzz SECONDS=60     looks for input that breaks a promise of the protocols, for so long (60 unless told otherwise)'
 	@echo 'make diff FROM=1 TO=3    what changes in the code from one stage to another'
 	@echo "make naive               the talk's server, flaws and all: stage1_sync/naive"
 	@echo 'make lint, make format   checks the style, or restores it'
@@ -130,6 +144,10 @@ SOAKED := $(if $(filter file,$(origin VARIANT)),release asan,$(VARIANT))
 soak:
 	@$(foreach variant,$(SOAKED),MAKEFLAGS= $(MAKE) --no-print-directory VARIANT=$(variant) all && ) true
 	@python3 tests/soak.py --variant $(SOAKED) $(SECONDS:%=--seconds %) $(if $(STAGE),--stage $(STAGE))
+
+fuzz: SECONDS ?= 60
+fuzz: $(BUILD)/session_fuzz
+	@tests/fuzz/run $< $(SECONDS)
 
 naive: stage1_sync/naive
 stage1_sync/naive: stage1_sync/naive.cpp
@@ -147,16 +165,17 @@ clean:
 BUILD_DEPS := g++ make pkg-config libfmt-dev libsqlite3-dev uuid-dev nlohmann-json3-dev libcli11-dev llhttp
 TEST_DEPS := libgtest-dev python3 netcat-openbsd curl procps git diffutils
 LINT_DEPS := clang-tidy clang-format shellcheck
+FUZZ_DEPS := clang libclang-rt-dev llvm
 AROUND_DEPS := nginx entr psmisc
 
 deps:
 	@.ci/deps $(BUILD_DEPS) $(TEST_DEPS)
 deps-all:
-	@.ci/deps $(BUILD_DEPS) $(TEST_DEPS) $(LINT_DEPS) $(AROUND_DEPS)
+	@.ci/deps $(BUILD_DEPS) $(TEST_DEPS) $(LINT_DEPS) $(FUZZ_DEPS) $(AROUND_DEPS)
 
 lint: $(patsubst %,build/lint/%.ok,$(filter-out tests/% %/naive.cpp,$(SOURCES)))
 	clang-format --dry-run --Werror $(SOURCES) $(HEADERS)
-	shellcheck .ci/run .ci/deps .ci/watch
+	shellcheck .ci/run .ci/deps .ci/watch tests/fuzz/run
 
 build/lint/%.ok: % $(HEADERS) .clang-tidy
 	@mkdir -p $(@D)

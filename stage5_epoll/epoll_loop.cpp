@@ -176,7 +176,10 @@ void EpollLoop::accept_some() {
                 // needs no memory now, nor to ask again.
                 accept_again_.move(now_ + shortage_pause);
                 return control(EPOLL_CTL_MOD, listener_.readiness(), listener_id, 0);
-            case Accepted::stopped: stopped_ = true; return control(EPOLL_CTL_DEL, listener_.readiness(), listener_id, 0);
+            case Accepted::stopped:
+                stopped_ = true;
+                accept_again_.move(TimePoint::max());
+                return control(EPOLL_CTL_DEL, listener_.readiness(), listener_id, 0);
         }
     }
 }

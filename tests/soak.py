@@ -242,7 +242,7 @@ def soak(program, seconds):
     figures = (f"{asked[2]} requests on {connections} connections; descriptors, threads, children {start} before and after; "
                f"memory {', '.join(map(str, memory))} KiB after each round")
     # A sanitizer keeps back more, and says by itself at the end what was lost for good.
-    noise = NOISE * max(server.stage.workers, 1) * (8 if program.is_built_with(b"__asan_init", b"__tsan_init") else 1)
+    noise = NOISE * max(server.stage.workers, 1) * (32 if program.is_built_with(b"__asan_init", b"__tsan_init") else 1)
     expect(growth < noise + PER_REQUEST * requests, True, f"memory does not grow with the requests: {figures}")
     expect(server.stop(), 0, "the exit status")
     expect([line for line in server.log().splitlines() if "[ERROR]" in line or "[CRITICAL]" in line], [], "errors in the log")

@@ -542,6 +542,7 @@ def a_stop_is_a_clean_one_whatever_is_short(program):
         client.send("sleep 0.3\n")
         client.wait_until_read()
         with faults.hitting(*calls, error=error, irregularly=error == errno.EINTR):
+            in_the_queue = server.connect()     # who is there to be accepted makes a shortage known
             server.send_signal()
             with contextlib.suppress(Gone):
                 answers = (b"slept: 0.3\n", b"") if error == errno.ENOMEM else (b"slept: 0.3\n",)
@@ -550,3 +551,4 @@ def a_stop_is_a_clean_one_whatever_is_short(program):
             expect(server.wait(), 0, "the exit status")
         for one in idle:
             expect(one.rest(), b"")
+        in_the_queue.close()
