@@ -85,6 +85,18 @@ bool is_ignored(int signal) noexcept {
     return action.sa_handler == SIG_IGN;
 }
 
+/// Room for one more, so that to add it can't fail; false where there is no memory.
+template <class T>
+bool make_room(std::vector<T>& list) noexcept {
+    try {
+        list.reserve(list.size() + 1);
+        return true;
+    } catch (const std::bad_alloc&) {
+        errno = ENOMEM;
+        return false;
+    }
+}
+
 Master::Master(const Service& service, const Serve& serve)
     : service_(service), serve_(serve), hangup_ignored_(is_ignored(SIGHUP)) {
     // Signals are taken one by one in next_signal(), so that none comes between a look at the workers and the wait for the
@@ -110,7 +122,7 @@ int Master::run(Listener* shared) {
             case SIGCHLD: reap(); break;
             case SIGHUP: renew(); break;
             case SIGTTIN:
-                if (shared) add_place(*shared);
+                if (shared && make_room(places_)) add_place(*shared);
                 break;
             case SIGTTOU:
                 if (shared) take_one_away();
@@ -131,8 +143,7 @@ void Master::fill_places() {
 /// False where there is no process to be had.
 bool Master::boot(Place& place) {
     place.born = Clock::now();
-    workers_.reserve(workers_.size() + 1);  // a worker that there is no memory to remember must not be born
-    const pid_t worker = fork();
+    const pid_t worker = make_room(workers_) ? fork() : -1;  // one who could not be remembered must not be born
     if (worker == 0) work(*place.listener);
     if (worker < 0) {
         logging::error("Cannot fork a worker: {}; trying again", std::strerror(errno));

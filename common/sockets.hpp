@@ -84,7 +84,8 @@ Arrival accept_client(const Listener& listener, Mode mode);
 
 /// Tells a client that there is no place, and closes without waiting for it: `error: server is full`.
 void refuse(Fd client) noexcept;
-/// The same where there is no place for want of memory, processes or threads, which the log then tells.
+/// The same where there is no place for want of memory, processes or threads, which the log then tells. (Nobody is told
+/// where the descriptor has gone already, with the half of what was to be made for its client.)
 void refuse(Fd client, const std::exception& shortage) noexcept;
 
 /// Receives once and gives the session what came: bytes, the client's end, or the loss of the connection. False where

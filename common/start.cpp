@@ -60,6 +60,6 @@ Ready::~Ready() {
 }
 
 int failed(const About& about, const std::exception& error) noexcept {
-    std::fputs(fmt::format("{}: {}\n", about.name, error.what()).c_str(), stderr);
+    fmt::print(stderr, "{}: {}\n", about.name, error.what());
     return 1;
 }

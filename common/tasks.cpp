@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 #include <sqlite3.h>
 #include <sys/stat.h>
-#include <unistd.h>
 #include <uuid/uuid.h>
 
 #include <cerrno>
@@ -39,6 +38,13 @@ bool is_full(sqlite3* db) noexcept {
 /// What is wrong, as SQLite sees it; nothing is changed by it.
 TasksError error_of(sqlite3* db) {
     return {is_full(db) ? TasksError::Kind::full : TasksError::Kind::unavailable, sqlite3_errmsg(db)};
+}
+
+/// Which file it is: its device and its number there; none where there is none.
+std::optional<std::pair<dev_t, ino_t>> file_at(const std::string& path) noexcept {
+    struct stat status {};
+    if (stat(path.c_str(), &status) != 0) return {};
+    return {{status.st_dev, status.st_ino}};
 }
 
 std::string new_id() {
@@ -130,12 +136,13 @@ void Tasks::prepare(Access access) {
     const auto now = Clock::now();
     gives_up_ = now < patient_again_ ? now : now + lock_patience;
     errno = 0;  // see is_full()
-    if (db_ && (access == Access::write || now >= look_again_)) {
+    if (file_ && (access == Access::write || now >= look_again_)) {
         look_again_ = now + reader_looks_every;
-        if (is_lost()) {
-            leave_lost();
-            throw TasksError(TasksError::Kind::unavailable, "the database has vanished, or another one is in its place");
-        }
+        // What is written to a file that its path does not lead to, nobody finds. And what is there instead is not touched:
+        // the old one's log lies beside it, and SQLite would take it for the new one's (sqlite.org/howtocorrupt, 1.4).
+        if (file_at(path_) != file_)
+            throw TasksError(TasksError::Kind::unavailable,
+                             "the database is not in its place; put it back, or restart the server");
     }
     if (suspect_) close();
     if (!db_) open_file();
@@ -151,53 +158,31 @@ void Tasks::open_file() {
     const bool memory = path_ == ":memory:";
     // NOMUTEX: whoever shares this object locks it (see the header), so that SQLite need not.
     const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | (memory ? SQLITE_OPEN_URI : 0);
-    int result = sqlite3_open_v2(memory ? "file:/tasks?vfs=memdb" : path_.c_str(), &db_, flags, nullptr);
-    if (result == SQLITE_OK) {
-        sqlite3_busy_handler(db_, wait_for_lock, this);
-        // The change to WAL does not wait for others who make it at the same moment: the busy handler is not asked.
-        while ((result = sqlite3_exec(db_, set_up, nullptr, nullptr, nullptr)) == SQLITE_BUSY && Clock::now() < gives_up_)
-            sqlite3_sleep(10);
-    }
-    if (result != SQLITE_OK) {
-        const TasksError error = error_of(db_);
-        close();
-        throw error;
-    }
-    if (memory) return;  // no file, which could be lost
-    file_ = file_at("");
-    log_ = file_at("-wal");
-}
-
-/// Whether the file that is open, or its log, is no longer what its path leads to: what is written there, nobody finds.
-/// (SQLite's own look, SQLITE_FCNTL_HAS_MOVED, leaves out the device, and so what is mounted over it.)
-bool Tasks::is_lost() const { return file_ != File() && (file_ != file_at("") || log_ != file_at("-wal")); }
-
-/// Whoever has moved the file away has all that was written to it; and its log is not left for its successor, which SQLite
-/// would take for that one's own (sqlite.org/howtocorrupt, 1.4).
-void Tasks::leave_lost() {
-    const bool log_is_left = log_ == file_at("-wal");
-    const std::string path = sqlite3_db_filename(db_, "main");
-    sqlite3_wal_checkpoint_v2(db_, nullptr, SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
-    close();
-    if (!log_is_left) return;
-    unlink((path + "-wal").c_str());
-    unlink((path + "-shm").c_str());
-}
-
-/// The database's file, or the one beside it with such an ending, as its path leads to it now.
-Tasks::File Tasks::file_at(const char* ending) const {
-    struct stat status {};
-    const std::string path = sqlite3_db_filename(db_, "main") + std::string(ending);
-    if (stat(path.c_str(), &status) != 0) return {};
-    return {status.st_dev, status.st_ino};
+    sqlite3* opened = nullptr;
+    int result = sqlite3_open_v2(memory ? "file:/tasks?vfs=memdb" : path_.c_str(), &opened, flags, nullptr);
+    std::unique_ptr<sqlite3, decltype(&sqlite3_close)> db(opened, sqlite3_close);
+    if (result != SQLITE_OK) throw error_of(opened);
+    const auto file = memory ? std::nullopt : file_at(path_);
+    sqlite3_busy_handler(opened, wait_for_lock, this);
+    do {
+        result = sqlite3_exec(opened, set_up, nullptr, nullptr, nullptr);
+        // The change to WAL does not ask the busy handler, so we do.
+    } while (result == SQLITE_BUSY && wait_for_lock(this, 0) != 0);
+    if (result != SQLITE_OK) throw error_of(opened);
+    int moved = 0;
+    sqlite3_file_control(opened, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
+    if (!memory && (!file || moved != 0))
+        throw TasksError(TasksError::Kind::unavailable, "the database was taken away while it was opened");
+    file_ = file;
+    db_ = db.release();
 }
 
 /// SQLite asks, while another connection has the lock, whether to try once more.
 int Tasks::wait_for_lock(void* self, int /*times*/) {
     Tasks& tasks = *static_cast<Tasks*>(self);
     if (Clock::now() < tasks.gives_up_) return sqlite3_sleep(5);
-    const bool waited = tasks.gives_up_ >= tasks.patient_again_;
-    if (waited) tasks.patient_again_ = tasks.gives_up_ + lock_patience;
+    const bool was_patient = tasks.gives_up_ >= tasks.patient_again_;
+    if (was_patient) tasks.patient_again_ = tasks.gives_up_ + lock_patience;
     return 0;
 }
 

@@ -44,7 +44,8 @@ struct TasksError : std::runtime_error {
 ///
 /// Every function throws TasksError. Another writer is waited for, a second at most; and where that was in vain, nobody is
 /// for the next second, so that many who write a locked file do not add up to a server that only waits. After an error that
-/// may be the file's own, and where the path leads to another file than the open one or to none, the next use opens it anew.
+/// may be the file's own, the next use opens it anew. Where the path leads to another file than before, or to none, nothing
+/// is read or written until it is back.
 class Tasks {
    public:
     /// `:memory:` is a list for this process alone, the same for all its Tasks, gone with the last of them.
@@ -76,27 +77,18 @@ class Tasks {
     using Clock = std::chrono::steady_clock;
 
     enum class Access : bool { read, write };
-    struct File {
-        dev_t device = 0;
-        ino_t number = 0;
-        bool operator==(const File&) const = default;
-    };
 
     void prepare(Access access);
     void open_file();
     static int wait_for_lock(void* self, int times);
-    [[nodiscard]] bool is_lost() const;
-    [[nodiscard]] File file_at(const char* ending) const;
-    void leave_lost();
     [[noreturn]] void fail();
 
     std::string path_;
     sqlite3* db_ = nullptr;
-    File file_;                     // as it was opened
-    File log_;                      // the write-ahead log beside it
-    Clock::time_point look_again_;  // whether the file is there
-    bool suspect_ = false;          // to be opened anew
-    Clock::time_point gives_up_;    // waiting for a lock, this time
+    std::optional<std::pair<dev_t, ino_t>> file_;  // which one it is, once it was open; none for :memory:
+    Clock::time_point look_again_;                 // whether the file is there
+    bool suspect_ = false;                         // to be opened anew
+    Clock::time_point gives_up_;                   // waiting for a lock, this time
     Clock::time_point patient_again_;
     // Prepared once: parsing SQL costs more than a read.
     sqlite3_stmt* list_ = nullptr;

@@ -17,8 +17,9 @@ class Queue {
    public:
     explicit Queue(std::size_t capacity) : capacity_(capacity) {}
 
-    /// Waits while the queue is full: then nobody is accepted, and further clients wait in the kernel's queue.
-    void put(Client client) {
+    /// Waits while the queue is full: then nobody is accepted, and further clients wait in the kernel's queue. Where there
+    /// is no memory for a place, throws std::bad_alloc, and the client stays the caller's.
+    void put(Client&& client) {
         std::unique_lock lock(mutex_);
         not_full_.wait(lock, [this] { return clients_.size() < capacity_; });
         clients_.push_back(std::move(client));

@@ -24,9 +24,11 @@ void Loop::spawn(Co<void> co) {
 /// more if this round has resumed it already, and among those whom other threads wake once.
 void Loop::make_room(std::size_t coroutines) {
     if (ready_queue.capacity() >= 2 * coroutines) return;
+    {
+        const std::lock_guard lock(mutex_);
+        woken_.reserve(4 * coroutines);
+    }
     ready_queue.reserve(4 * coroutines);
-    const std::lock_guard lock(mutex_);
-    woken_.reserve(4 * coroutines);
 }
 
 void Loop::run() {

@@ -515,18 +515,18 @@ def who_asks_where_there_is_no_memory_sees_an_error_at_most(program):
     expect_outlives(server, limited(server, resource.RLIMIT_AS, lambda pid: 1 << 20))
 
 
-@check_program("faults", fault=Fault("for a while the disk is full, or fails (`ENOSPC`, `EIO`)",
+@check_program("faults", fault=Fault("for a while the disk is full, fails, or is read-only (`ENOSPC`, `EIO`, `EROFS`)",
                                      "is told so where a task is written; nothing is half done", "are served"))
 def a_write_that_the_disk_refuses_is_an_error(program):
     server, faults = start(program)
     add_task = {"title": "not now"}
-    for error in errno.ENOSPC, errno.EIO:
+    for error in errno.ENOSPC, errno.EIO, errno.EROFS:
         with faults.hitting("pwrite64", "ftruncate64", "fsync", "fdatasync", error=error):
             expect_match(server.ask("add not now"), "error: .+")
             expect(server.http("POST", "/api/task", add_task).status in (503, 507), True, "503 or 507")
             expect(server.ask("6"), "fib: 8")
         expect_match(server.ask("add after"), "added: .+")
-    expect([line[13:] for line in server.list()], ["after"] * 2)
+    expect([line[13:] for line in server.list()], ["after"] * 3)
 
 
 # ---- The end ------------------------------------------------------------------------------------------------------------

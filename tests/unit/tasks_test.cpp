@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <memory>
 #include <set>
 #include <string_view>
 
@@ -299,43 +300,88 @@ TEST_F(TasksFile, ThatIsLockedIsWaitedForOnceAndNotByEachWriter) {
     EXPECT_EQ(kind_of_error([&] { tasks.add(titled("c")); }), std::nullopt) << "it is tried, all the same";
 }
 
-TEST_F(TasksFile, ThatVanishesIsToldOnceAndMadeAnew) {
-    for (const auto take_away : {+[](const std::string& file) { std::filesystem::remove(file); },
-                                 +[](const std::string& file) { std::filesystem::rename(file, file + ".old"); },
-                                 +[](const std::string& file) { std::filesystem::remove(file + "-wal"); }}) {
-        Tasks tasks(path);
-        tasks.add(titled("a"));
-        take_away(path);
-        EXPECT_EQ(kind_of_error([&] { tasks.add(titled("lost")); }), TasksError::Kind::unavailable);
-        EXPECT_EQ(kind_of_error([&] { tasks.add(titled("b")); }), std::nullopt);
-        Tasks others(path);
-        EXPECT_EQ(titles(others).find("lost"), std::string::npos);
-        EXPECT_NE(titles(others).find("b "), std::string::npos);
-    }
-}
-
-TEST_F(TasksFile, ThatIsReplacedIsToldOnceAndThenTheOtherIsUsed) {
+TEST_F(TasksFile, ThatIsLockedWhileItIsOpenedIsWaitedForOnce) {
+    Tasks(path).add(titled("a"));
+    Raw(path).run("PRAGMA journal_mode = DELETE");
+    Raw other(path);
+    other.run("BEGIN IMMEDIATE");
     Tasks tasks(path);
-    tasks.add(titled("old"));
-    Tasks(path + ".new").add(titled("new"));
-    std::filesystem::rename(path + ".new", path);
-    EXPECT_EQ(kind_of_error([&] { tasks.remove("old"); }), TasksError::Kind::unavailable);
-    EXPECT_EQ(titles(tasks), "new ");
+    const auto time_of_a_list = [&] {
+        const auto before = std::chrono::steady_clock::now();
+        EXPECT_EQ(kind_of_error([&] { tasks.list(); }), TasksError::Kind::unavailable);
+        return std::chrono::steady_clock::now() - before;
+    };
+    const auto first = time_of_a_list();
+    EXPECT_LT(time_of_a_list() + time_of_a_list(), first);
+    other.run("ROLLBACK");
+    EXPECT_EQ(titles(tasks), "a ");
 }
 
-TEST_F(TasksFile, ThatIsDamagedIsUnavailableUntilItIsWhole) {
+TEST_F(TasksFile, ThatIsNotInItsPlaceIsUnavailableUntilItIs) {
+    Tasks tasks(path);
+    tasks.add(titled("a"));
+    std::filesystem::rename(path, path + ".away");
+    EXPECT_EQ(kind_of_error([&] { tasks.add(titled("lost")); }), TasksError::Kind::unavailable);
+    EXPECT_FALSE(std::filesystem::exists(path)) << "nothing is made in its place";
+    Raw(path).run("CREATE TABLE another (one TEXT)");
+    EXPECT_EQ(kind_of_error([&] { tasks.add(titled("lost")); }), TasksError::Kind::unavailable);
+    std::filesystem::rename(path + ".away", path);
+    tasks.add(titled("b"));
+    EXPECT_EQ(titles(tasks), "a b ");
+}
+
+TEST_F(TasksFile, IsTheOneThatALinkLeadsTo) {
+    Tasks(path + ".one").add(titled("one"));
+    Tasks(path + ".other").add(titled("other"));
+    std::filesystem::create_symlink(path + ".one", path);
+    Tasks tasks(path);
+    EXPECT_EQ(titles(tasks), "one ");
+    std::filesystem::remove(path);
+    std::filesystem::create_symlink(path + ".other", path);
+    EXPECT_EQ(kind_of_error([&] { tasks.add(titled("lost")); }), TasksError::Kind::unavailable);
+    EXPECT_EQ(titles(*std::make_unique<Tasks>(path)), "other ");
+}
+
+TEST_F(TasksFile, WhoseLogIsGoneLosesNothing) {
+    {
+        Tasks one(path);
+        Tasks other(path);
+        one.add(titled("a"));
+        other.add(titled("b"));
+        std::filesystem::remove(path + "-wal");
+        other.add(titled("c"));
+        one.add(titled("d"));
+        EXPECT_EQ(titles(other), "a b c d ");
+    }
+    EXPECT_EQ(titles(*std::make_unique<Tasks>(path)), "a b c d ") << "the last one to close has seen to it";
+}
+
+TEST_F(TasksFile, ThatIsTakenAwayWhileItIsOpenedIsUnavailable) {
+    static std::string taken;
+    taken = path;
+    const auto take = +[] { std::filesystem::remove(taken); };
+    Tasks(path).add(titled("a"));
+    sqlite3_auto_extension(take);  // called for every connection, when its file has just been opened
+    Tasks tasks(path);
+    EXPECT_EQ(kind_of_error([&] { tasks.add(titled("lost")); }), TasksError::Kind::unavailable);
+    sqlite3_cancel_auto_extension(take);
+    EXPECT_EQ(kind_of_error([&] { tasks.add(titled("b")); }), std::nullopt)
+        << "it was never open, so this is as at the start";
+    EXPECT_EQ(titles(*std::make_unique<Tasks>(path)), "b ");
+}
+
+TEST_F(TasksFile, ThatIsDamagedIsUnavailableUntilItIsMended) {
     Tasks(path).add(titled("a"));
     std::filesystem::copy_file(path, path + ".whole");
     Tasks tasks(path);
+    std::ofstream(path, std::ios::in).write(std::string(4096, 'x').data(), 4096);
+    EXPECT_EQ(kind_of_error([&] { tasks.list(); }), TasksError::Kind::unavailable);
+    EXPECT_EQ(kind_of_error([&] { tasks.add(titled("b")); }), TasksError::Kind::unavailable);
+    std::filesystem::copy_file(path + ".whole", path, std::filesystem::copy_options::overwrite_existing);
     EXPECT_EQ(titles(tasks), "a ");
     std::ofstream(path, std::ios::in).write(std::string(4096, 'x').data(), 4096);
-    EXPECT_EQ(kind_of_error([&] {
-                  Tasks again(path);
-                  again.list();
-              }),
-              TasksError::Kind::unavailable);
-    kind_of_error([&] { tasks.add(titled("b")); });  // it may have pages in memory that are whole
-    std::filesystem::rename(path + ".whole", path);
-    kind_of_error([&] { tasks.remove("b"); });
+    tasks.close();
+    EXPECT_EQ(kind_of_error([&] { tasks.list(); }), TasksError::Kind::unavailable);
+    std::filesystem::copy_file(path + ".whole", path, std::filesystem::copy_options::overwrite_existing);
     EXPECT_EQ(titles(tasks), "a ");
 }
