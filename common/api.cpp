@@ -9,6 +9,7 @@
 
 #include "fib.hpp"
 #include "limits.hpp"
+#include "log.hpp"
 #include "tasks.hpp"
 #include "text.hpp"
 
@@ -218,7 +219,9 @@ Store on_tasks(bool writes, Run run) {
                 try {
                     return run(tasks);
                 } catch (const TasksError& error) {
-                    return http_error(error.kind == TasksError::Kind::full ? 507 : 503, error.what());
+                    if (error.kind == TasksError::Kind::full) return http_error(507, error.what());
+                    logging::trouble("The tasks", error);
+                    return http_error(503, error.what());
                 }
             }};
 }

@@ -6,6 +6,7 @@
 
 #include "fib.hpp"
 #include "limits.hpp"
+#include "log.hpp"
 #include "tasks.hpp"
 #include "text.hpp"
 
@@ -36,6 +37,7 @@ Store on_tasks(bool writes, Run run) {
                 } catch (const TasksError& error) {
                     Reply reply = line_error(error.what());
                     reply.status = error.kind == TasksError::Kind::full ? 507 : 503;
+                    if (reply.status == 503) logging::trouble("The tasks", error);
                     return reply;
                 }
             }};

@@ -3,6 +3,7 @@
 #include <fmt/chrono.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <ctime>
 #include <iterator>
 
@@ -29,6 +30,18 @@ void write(std::string_view level, fmt::string_view format, fmt::format_args val
     } catch (const std::exception&) {
         // Nothing sensible could be done where the log itself can't be written.
     }
+}
+
+void trouble(std::string_view what, const std::exception& why) noexcept {
+    static std::atomic<std::time_t> told_at{0};
+    static std::atomic<int> untold{0};
+    const std::time_t now = std::time(nullptr);
+    if (told_at.exchange(now) == now)
+        ++untold;
+    else if (const int others = untold.exchange(0); others == 0)
+        error("{}: {}", what, why.what());
+    else
+        error("{}: {} (and {} more before)", what, why.what(), others);
 }
 
 namespace {

@@ -162,8 +162,13 @@ void refuse(Fd client) noexcept {
 }
 
 void refuse(Fd client, const std::exception& shortage) noexcept {
-    logging::error("A client is refused: {}", shortage.what());
+    logging::trouble("A client is refused", shortage);
     refuse(std::move(client));
+}
+
+void refuse(Client client, const std::exception& shortage) noexcept {
+    client.served.end();  // before the number of the descriptor can be another client's
+    refuse(std::move(client.fd), shortage);
 }
 
 namespace {

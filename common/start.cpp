@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <csignal>
 #include <cstdio>
 #include <system_error>
 
@@ -40,6 +41,9 @@ Ready::Ready(const Service& service, const Listener& listener) : pid_file_(servi
     if (options.quiet) logging::set_level(logging::Level::quiet);
     if (options.verbose) logging::set_level(logging::Level::verbose);
     raise_descriptor_limit();
+    // Both come to whoever writes, and would end the server: to a client who has gone, and past the permitted size of a file
+    // (RLIMIT_FSIZE). Ignored, they leave an error for the call to return.
+    for (const int signal : {SIGPIPE, SIGXFSZ}) std::signal(signal, SIG_IGN);
     try {
         Tasks(options.db).open();
     } catch (const TasksError& error) {

@@ -99,9 +99,6 @@ void take(int signal) {
 void on_signals(const std::string& program, const std::string& pid_file) {
     last_words = fmt::format("{}: cut off what was still in progress\n", program);
     pid_file_path = pid_file;
-    // Both come to whoever writes, and would end the server: to a client who has gone, and past a file's permitted size
-    // (RLIMIT_FSIZE). Ignored, they leave an error for the call to return.
-    for (const int signal : {SIGPIPE, SIGXFSZ}) install(signal, SIG_IGN);
     struct sigaction hangup {};
     sigaction(SIGHUP, nullptr, &hangup);
     if (hangup.sa_handler != SIG_IGN) install(SIGHUP, take);

@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <csignal>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -73,7 +74,7 @@ int fork_per_client(const Service& service, Listener& listener) {
         if (child > 0)
             children.push_back(child);
         else
-            refuse(std::move(arrival.fd));
+            refuse(std::move(arrival.fd), std::system_error(errno, std::generic_category(), "fork"));
         // Here the parent's copy of the client's descriptor is closed: the child's alone keeps the connection.
     }
     return stop::end(std::move(children), signals);

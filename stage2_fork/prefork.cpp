@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <optional>
 
 #include "serve.hpp"
 #include "stop.hpp"
@@ -21,6 +22,14 @@ void set_alarm(std::chrono::nanoseconds time) noexcept {
     if (stop::requested()) alarm(stop::grace_seconds);  // it came meanwhile
 }
 
+/// Set as long as this lives, however the work ends.
+struct Alarm {
+    explicit Alarm(std::chrono::nanoseconds time) noexcept { set_alarm(time); }
+    Alarm(const Alarm&) = delete;
+    Alarm& operator=(const Alarm&) = delete;
+    ~Alarm() { set_alarm({}); }
+};
+
 }  // namespace
 
 void prefork(const Service& service, const Prefork& options, const Listener& listener) {
@@ -29,10 +38,9 @@ void prefork(const Service& service, const Prefork& options, const Listener& lis
     std::uint64_t answered = 0;
     int requests = 0;
     const auto carry_out = [&](Work work) {
-        const bool timed = options.timeout > options.timeout.zero() && !std::holds_alternative<Reply>(work);
-        if (timed) set_alarm(options.timeout);
+        std::optional<Alarm> alarm;
+        if (options.timeout > options.timeout.zero() && !std::holds_alternative<Reply>(work)) alarm.emplace(options.timeout);
         Reply reply = wait_or_compute(std::move(work), [&](Store& store) { return store.run(tasks, answered); });
-        if (timed) set_alarm({});
         ++requests;
         if (reply.counted) ++answered;
         return reply;

@@ -26,8 +26,8 @@ class Crowd {
                 leave(place);
             });
         } catch (const std::exception& shortage) {  // no more threads (pthread_create(3)), or no memory
-            if (place == members_.end()) return refuse(std::move(client.fd), shortage);
-            refuse(std::move(place->client.fd), shortage);
+            if (place == members_.end()) return refuse(std::move(client), shortage);
+            refuse(std::move(place->client), shortage);
             members_.erase(place);
         }
     }

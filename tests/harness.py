@@ -427,6 +427,8 @@ class Client:
         while b"\r\n\r\n" not in self.received:
             if not self._receive():
                 raise Gone(f"expected an HTTP response, came {short(self.received)} and the end")
+            if self.received == b"error: server is full\n":
+                raise Gone("refused")
             if not self.received.startswith(b"HTTP/"[:len(self.received)]):
                 raise Failure(f"expected an HTTP response, came {short(self.received)}")
         first, *fields = self._until(b"\r\n\r\n").decode("latin-1").split("\r\n")[:-2]

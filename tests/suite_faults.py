@@ -17,6 +17,7 @@ from pathlib import Path
 
 from harness import Fault, Gone, NotRun, check_program, children, expect, expect_match, processor_ticks, readable, wait_for
 from stages import plain
+from suite_hostile import go_on, stand_still
 from suite_lines import add, expect_reply, show
 from suite_limits import serves_several
 from suite_workers import client_of_each, has_workers, notices, shares_its_listener
@@ -377,9 +378,10 @@ def expect_waits_meanwhile(server, stays, shortage):
             expect_reply(client, "sleep 0.001", "slept: 0.001")
             add(client, "more")
     expect(early.rest(), b"fib: 8\n")
-    early.close()
     expect(comes.line(), "fib: 8")
-    comes.close()
+    for client in early, comes:
+        client.close()
+        client.wait_until_let_go()      # and its descriptor is free
 
 
 @check_program("faults", fault=Fault("for a while there are no descriptors, of its own or at all (`EMFILE`, `ENFILE`)",
@@ -527,6 +529,54 @@ def a_write_that_the_disk_refuses_is_an_error(program):
             expect(server.ask("6"), "fib: 8")
         expect_match(server.ask("add after"), "added: .+")
     expect([line[13:] for line in server.list()], ["after"] * 3)
+
+
+# ---- What who is given up leaves behind -------------------------------------------------------------------------------------
+
+@check_program("faults", only=lambda stage: stage.has_max_clients)
+def who_is_refused_takes_no_newcomer_with_him(program):
+    """His descriptor's number is the next client's, perhaps in the same moment."""
+    server, faults = start(program)
+    pids = [server.pid, *children(server.pid)]
+    stand_still(pids)
+    crowd = [server.connect() for _ in range(70)]
+    with faults.hitting("mmap", "pthread_create", "fork", error=errno.ENOMEM, times=1):
+        go_on(pids)
+        for client in crowd:
+            wait_for(lambda client=client: client.is_accepted() or client.has_reply(), "all were accepted, or refused")
+    expect(server.stop(), 0, "the exit status: all are told goodbye")
+
+
+@check_program("faults", only=lambda stage: stage.number == 2 and stage.workers)
+def who_is_given_up_leaves_no_alarm_set(program):
+    server, faults = start(program, "--timeout", "1")
+    server.ask("add a title that needs memory of its own")
+    workers = server.workers()
+    for number in itertools.count(1):
+        with server.connect() as client:
+            expect(client.ask("list"), "tasks: 1")
+            client.line()
+            try:
+                with faults.hitting("malloc", error=errno.ENOMEM, first=number, times=1):
+                    client.ask("list")
+            except Gone:
+                time.sleep(1.2)         # by then an alarm would have gone off
+                expect(server.workers(), workers)
+        if not faults.hits:
+            return
+
+
+@check_program("faults", only=has_workers)
+def a_master_without_memory_keeps_the_workers_it_has(program):
+    server, faults = start(program)
+    workers = server.workers()
+    with faults.hitting("malloc", error=errno.ENOMEM):
+        notices(server, signal.SIGHUP)
+        wait_for(lambda: "Cannot fork a worker: Cannot allocate memory" in server.log(), "the log said why")
+        if shares_its_listener(server.stage):
+            notices(server, signal.SIGTTIN)
+    expect(server.workers(), workers)
+    expect(server.ask("6"), "fib: 8")
 
 
 # ---- The end ------------------------------------------------------------------------------------------------------------

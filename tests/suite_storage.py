@@ -241,6 +241,13 @@ def a_limit_to_the_size_of_files_is_507(program):
     expect(stored(program), [task["title"] for task in tasks])
 
 
+@check_program("storage")
+def a_start_where_no_file_may_grow_is_status_1(program):
+    program.shell(f"(ulimit -f 0; {program.path_of(program.stage)} --port 0 --db new.db; echo status $?) 2>&1 | cat > said")
+    expect_match((program.directory / "said").read_text(),
+                 rf"{program.stage.name}: cannot open the database new.db: .+\nstatus 1\n")
+
+
 @check_program("storage", fault=Fault("another disk is mounted over that of the database",
                                       "503 until it is gone again; nothing is written elsewhere", "`fib` goes on"))
 def another_disk_in_its_place_is_503(program):
