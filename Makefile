@@ -92,12 +92,12 @@ $(BUILD)/%.o: %.cpp Makefile
 # The workload is the same in every variant: a sanitizer would slow it down tenfold, and has nothing to find in it.
 $(BUILD)/common/fib.o: CXXFLAGS := -std=c++20 -O2 -g $(WARNINGS) $(HARDEN)
 
-# Strict: loose parsing takes what other servers would read differently. Where the system has the library, there is nothing
-# to compile, and the object is empty.
+# Strict: loose parsing takes what other servers would read differently. Exceptions of our callbacks pass through it.
+# Where the system has the library, there is nothing to compile, and the object is empty.
 $(LLHTTP): $(BUILD)/llhttp/%.o: Makefile
 	@mkdir -p $(@D)
 	@$(if $(LLHTTP_SOURCES)$(LLHTTP_LIBS),,echo 'llhttp is missing: make deps installs it' >&2; exit 1)
-	$(CC) $(LLHTTP_INCLUDE) -DLLHTTP_STRICT_MODE=1 $(LLHTTP_SANITIZE) -O2 -g -fPIE -c -o $@ -x c $(if $(LLHTTP_SOURCES),$(LLHTTP_SOURCES)/$*.c,/dev/null)
+	$(CC) $(LLHTTP_INCLUDE) -DLLHTTP_STRICT_MODE=1 $(LLHTTP_SANITIZE) -O2 -g -fPIE -fexceptions -c -o $@ -x c $(if $(LLHTTP_SOURCES),$(LLHTTP_SOURCES)/$*.c,/dev/null)
 
 $(BUILD)/unit_tests: $(UNIT) $(COMMON)
 	$(CXX) $(LDFLAGS) $^ $(LDLIBS) -lgtest -lgtest_main -o $@

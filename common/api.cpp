@@ -154,33 +154,41 @@ class Members final : public nlohmann::json_sax<nlohmann::json> {
     bool binary(binary_t& /*value*/) override { return false; }
     bool start_object(std::size_t /*size*/) override {
         is({});
-        return ++depth_ > 0;
+        ++depth_;
+        return true;
     }
     bool key(string_t& name) override {
         if (depth_ == 1)
             member_ = name == "title" ? &title : name == "description" ? &description : name == "done" ? &done : nullptr;
         return true;
     }
-    bool end_object() override { return --depth_ >= 0; }
+    bool end_object() override { return end(); }
     bool start_array(std::size_t /*size*/) override {
-        is({});
-        return ++depth_ > 1;
+        const bool inside = is({});
+        ++depth_;
+        return inside;
     }
-    bool end_array() override { return --depth_ >= 0; }
+    bool end_array() override { return end(); }
     bool parse_error(std::size_t /*place*/, const std::string& /*token*/,
                      const nlohmann::detail::exception& /*why*/) override {
         return false;
     }
 
    private:
-    /// What the member at hand is; where it is given twice, the last one counts. False outside of an object.
+    /// What the member at hand is; where it is given twice, the last one counts. False, which ends it all, outside of an
+    /// object.
     bool is(Value value) {
         if (depth_ == 0) return false;
         if (member_ && depth_ == 1) *member_ = std::move(value);
         return true;
     }
 
-    int depth_ = 0;
+    bool end() noexcept {
+        --depth_;
+        return true;
+    }
+
+    int depth_ = 0;  // in objects and arrays
     std::optional<Value>* member_ = nullptr;
 };
 

@@ -9,8 +9,8 @@
 #include <string_view>
 
 /// `[2026-11-21 23:19:04 +0000] [4244] [INFO] text`, written with one write(2), so that the lines of several threads
-/// and processes do not mix. Any thread may call these, and they never throw: the log is wanted most where memory is short.
-/// Text of clients goes through printable() first.
+/// and processes do not mix. Any thread may call these. To write never throws: the log is wanted most where memory is
+/// short. Text of clients is made printable first.
 namespace logging {
 
 enum class Level { quiet, normal, verbose };

@@ -12,7 +12,7 @@ namespace {
 
 /// So long another process's lock is waited for.
 constexpr auto lock_patience = std::chrono::seconds(1);
-/// Who reads looks so often whether the file is still there; who writes always does. It costs as much as a read.
+/// Who reads looks so often whether the file is still in its place; who writes, always. A look costs as much as a read.
 constexpr auto reader_looks_every = std::chrono::milliseconds(100);
 
 // In WAL mode, synchronous=NORMAL loses nothing that was acknowledged when a process dies; a power cut may cost the last
@@ -27,15 +27,16 @@ constexpr auto set_up =
     " description TEXT NOT NULL,"
     " done INTEGER NOT NULL)";
 
-/// Whether the disk is full, or a limit to what may be on it is reached.
+/// Whether the disk is full, or a limit to what may be on it is reached. Where a commit fails, SQLite does not keep the
+/// system's error, but errno still has it (begin_use() has cleared it).
 bool is_full(sqlite3* db) noexcept {
     const int code = sqlite3_errcode(db);
     const int known = sqlite3_system_errno(db);
-    const int error = known != 0 ? known : errno;  // SQLite knows none where a commit failed
+    const int error = known != 0 ? known : errno;
     return code == SQLITE_FULL || (code == SQLITE_IOERR && (error == ENOSPC || error == EDQUOT || error == EFBIG));
 }
 
-/// What is wrong, as SQLite sees it; nothing is changed by it.
+/// What is wrong, as SQLite sees it.
 TasksError error_of(sqlite3* db) {
     return {is_full(db) ? TasksError::Kind::full : TasksError::Kind::unavailable, sqlite3_errmsg(db)};
 }
@@ -132,10 +133,10 @@ void Tasks::close() noexcept {
     suspect_ = false;
 }
 
-void Tasks::prepare(Access access) {
+void Tasks::begin_use(Access access) {
     const auto now = Clock::now();
     gives_up_ = now < patient_again_ ? now : now + lock_patience;
-    errno = 0;  // see is_full()
+    errno = 0;
     if (file_ && (access == Access::write || now >= look_again_)) {
         look_again_ = now + reader_looks_every;
         // What is written to a file that its path does not lead to, nobody finds. And what is there instead is not touched:
@@ -149,7 +150,7 @@ void Tasks::prepare(Access access) {
 }
 
 void Tasks::open() {
-    prepare(Access::read);
+    begin_use(Access::read);
     if (sqlite3_db_readonly(db_, "main") == 1) throw TasksError(TasksError::Kind::unavailable, "it can only be read");
 }
 
@@ -194,7 +195,7 @@ void Tasks::fail() {
 }
 
 std::vector<Task> Tasks::list() {
-    prepare(Access::read);
+    begin_use(Access::read);
     Statement statement(*this, list_, "SELECT id, title, description, done FROM tasks ORDER BY position");
     std::vector<Task> tasks;
     while (statement.step()) tasks.push_back(statement.columns());
@@ -202,7 +203,7 @@ std::vector<Task> Tasks::list() {
 }
 
 std::vector<Task> Tasks::named(std::string_view beginning) {
-    prepare(Access::read);
+    begin_use(Access::read);
     const std::string first = lower_case(beginning);
     const std::string beyond = first + "g";  // an id has nothing above f
     Statement statement(*this, named_, "SELECT id, title, description, done FROM tasks WHERE id >= ?1 AND id < ?2 LIMIT 2");
@@ -213,14 +214,14 @@ std::vector<Task> Tasks::named(std::string_view beginning) {
 }
 
 std::optional<Task> Tasks::find(std::string_view id) {
-    prepare(Access::read);
+    begin_use(Access::read);
     const std::string key = lower_case(id);
     Statement statement(*this, find_, "SELECT id, title, description, done FROM tasks WHERE id = ?1");
     return statement.bind(1, key).one();
 }
 
 Task Tasks::add(const Task& task) {
-    prepare(Access::write);
+    begin_use(Access::write);
     const std::string id = new_id();
     // One statement, so that two writers can't both add the thousandth.
     static const std::string sql = fmt::format(
@@ -235,7 +236,7 @@ Task Tasks::add(const Task& task) {
 }
 
 std::optional<Task> Tasks::change(std::string_view id, const Change& change) {
-    prepare(Access::write);
+    begin_use(Access::write);
     const std::string key = lower_case(id);
     Statement statement(*this, change_,
                         "UPDATE tasks SET title = coalesce(?2, title), description = coalesce(?3, description),"
@@ -244,7 +245,7 @@ std::optional<Task> Tasks::change(std::string_view id, const Change& change) {
 }
 
 std::optional<Task> Tasks::remove(std::string_view id) {
-    prepare(Access::write);
+    begin_use(Access::write);
     const std::string key = lower_case(id);
     Statement statement(*this, remove_, "DELETE FROM tasks WHERE id = ?1 RETURNING id, title, description, done");
     return statement.bind(1, key).one();

@@ -42,10 +42,10 @@ struct TasksError : std::runtime_error {
 /// One thread at a time: whoever shares one among threads locks it. It must not cross fork(2) (sqlite.org/howtocorrupt,
 /// 2.6), so it opens the file at first use, and each child opens its own.
 ///
-/// Every function throws TasksError. Another writer is waited for, a second at most; and where that was in vain, nobody is
-/// for the next second, so that many who write a locked file do not add up to a server that only waits. After an error that
-/// may be the file's own, the next use opens it anew. Where the path leads to another file than before, or to none, nothing
-/// is read or written until it is back.
+/// Every function throws TasksError (and std::bad_alloc). Another writer is waited for, a second at most; and where that was
+/// in vain, nobody is for the next second, so that many who write a locked file do not add up to a server that only waits.
+/// After an error that may be the file's own, the next use opens it anew (and may have the same error). Where the path leads
+/// to another file than before, or to none, nothing is read or written until it is back.
 class Tasks {
    public:
     /// `:memory:` is a list for this process alone, the same for all its Tasks, gone with the last of them.
@@ -54,8 +54,8 @@ class Tasks {
     Tasks(const Tasks&) = delete;
     Tasks& operator=(const Tasks&) = delete;
 
-    /// Opens the file, and creates it and its table where there are none. Needed by those alone who want the error early;
-    /// that nothing can be written is one here.
+    /// Opens the file, and creates it and its table where there are none. Needed by those alone who want the error early,
+    /// and here it is one if nothing can be written.
     void open();
     /// The next use opens again.
     void close() noexcept;
@@ -78,7 +78,7 @@ class Tasks {
 
     enum class Access : bool { read, write };
 
-    void prepare(Access access);
+    void begin_use(Access access);
     void open_file();
     static int wait_for_lock(void* self, int times);
     [[noreturn]] void fail();

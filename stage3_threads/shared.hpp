@@ -26,7 +26,8 @@ class Count {
     std::uint64_t value_ = 0;
 };
 
-/// A lock each: who writes a task may wait for the disk, or for another process, and every request is counted.
+/// A lock each: who writes a task may wait for the disk, or for another process, and every request is counted. (Who asks for
+/// the count gets it with the tasks in hand, and waits for them.)
 struct Shared {
     explicit Shared(const std::string& db) : tasks(db) {}
 

@@ -1,6 +1,3 @@
-#include <thread>
-
-#include "limits.hpp"
 #include "rest.hpp"
 
 namespace {
@@ -11,10 +8,5 @@ void wait(std::vector<pollfd>& sockets, TimePoint /*until*/) {
 }
 
 }  // namespace
-
-void wait_blindly(std::vector<pollfd>& sockets) {
-    std::this_thread::sleep_for(shortage_pause);
-    wait(sockets, {});
-}
 
 const Rest in_spin{wait};

@@ -44,9 +44,9 @@ void EpollLoop::run() {
         const int ready = epoll_wait(epoll_.get(), events.data(), events.size(), timeout);
         if (ready < 0 && errno != EINTR) throw std::system_error(errno, std::generic_category(), "epoll_wait");
         now_ = Clock::now();
-        const auto unfinished = static_cast<std::ptrdiff_t>(again_.size());  // who joins them now waits for the next round
-        for (std::ptrdiff_t i = 0; i < unfinished; ++i) go_on(again_[static_cast<std::size_t>(i)]);
-        again_.erase(again_.begin(), again_.begin() + unfinished);
+        again_.swap(unfinished_);  // both keep their room
+        for (const Id id : unfinished_) go_on(id);
+        unfinished_.clear();
         for (int i = 0; i < ready; ++i) {
             const epoll_event& event = events[static_cast<std::size_t>(i)];
             event.data.u64 == listener_id ? accept_some() : handle(event.data.u64, event.events);
@@ -189,15 +189,15 @@ void EpollLoop::welcome(Arrival arrival) {
         return refuse(std::move(arrival.fd));
     const Id id = next_id_++;
     try {
-        // Room among those who go on as well, in this round and in the next, so that the loop itself needs no memory.
-        const std::size_t room = 2 * conversations_.size() + 2;
-        if (again_.capacity() < room) again_.reserve(2 * room);
+        // Room among those whose turn ends early as well, so that the loop itself needs no memory.
+        const std::size_t all = conversations_.size() + 1;
+        for (std::vector<Id>* const list : {&again_, &unfinished_})
+            if (list->capacity() < all) list->reserve(2 * all);
         Conversation& c = conversations_.try_emplace(id, std::move(arrival), service_, now_, deadlines_, id).first->second;
         control(EPOLL_CTL_ADD, c.client.fd.get(), id, edge_ ? EPOLLIN | EPOLLOUT | EPOLLET : c.interest);
     } catch (const std::exception& shortage) {
-        const auto begun = conversations_.find(id);
-        refuse(std::move(begun == conversations_.end() ? arrival.fd : begun->second.client.fd), shortage);
         conversations_.erase(id);
+        refuse(std::move(arrival.fd), shortage);
     }
 }
 

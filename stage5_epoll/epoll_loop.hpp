@@ -66,6 +66,7 @@ class EpollLoop {
     std::unordered_map<Id, Conversation> conversations_;
     Deadlines<Id>::Entry accept_again_;  // the listener's
     std::vector<Id> again_;              // whose turn ended although there was more to do
+    std::vector<Id> unfinished_;         // they, when they go on
     Id next_id_;
     TimePoint now_;  // of this round
     bool stopped_ = false;

@@ -25,7 +25,7 @@ Co<void> accept_clients(Loop& loop, const Listener& listener, int max_clients, s
                 }
                 try {
                     loop.spawn(converse(Client(std::move(arrival.fd), std::move(arrival.peer))));
-                } catch (const std::bad_alloc& shortage) {  // no memory for the coroutine
+                } catch (const std::bad_alloc& shortage) {  // none for its frame, and the client has gone with it
                     logging::given_up(shortage);
                 }
                 break;

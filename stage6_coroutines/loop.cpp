@@ -20,30 +20,26 @@ void Loop::spawn(Co<void> co) {
     ready_queue.push_back(handle);
 }
 
-/// So that to go on needs no memory, however many of them want to at once: each is in the ready queue once at most, or once
-/// more if this round has resumed it already, and among those whom other threads wake once.
+/// In all the lists in which a coroutine may wait for its turn, so that to go on needs no memory.
 void Loop::make_room(std::size_t coroutines) {
-    if (ready_queue.capacity() >= 2 * coroutines) return;
-    {
-        const std::lock_guard lock(mutex_);
-        woken_.reserve(4 * coroutines);
-    }
-    ready_queue.reserve(4 * coroutines);
+    const std::lock_guard lock(mutex_);
+    for (auto* const list : {&ready_queue, &round_, &woken_})
+        if (list->capacity() < coroutines) list->reserve(2 * coroutines);
 }
 
 void Loop::run() {
     std::array<epoll_event, 256> events;
     while (!running_.empty()) {
         // Only those who are in the queue now: who comes to it meanwhile waits for the others' events.
-        const std::size_t turns = ready_queue.size();
-        for (std::size_t i = 0; i < turns; ++i) {
-            const auto co = ready_queue[i];
+        ready_queue.swap(round_);
+        for (std::size_t i = 0; i < round_.size(); ++i) {  // it may be moved to where there is more room, see spawn()
+            const auto co = round_[i];
             if (co.done())
                 running_.extract(co.address()).mapped().result();
             else
                 co.resume();
         }
-        ready_queue.erase(ready_queue.begin(), ready_queue.begin() + static_cast<std::ptrdiff_t>(turns));
+        round_.clear();
         const int timeout = ready_queue.empty() ? deadlines_.timeout(Clock::now()) : 0;
         const int ready = running_.empty() ? 0 : epoll_wait(epoll_.get(), events.data(), events.size(), timeout);
         if (ready < 0 && errno != EINTR) throw std::system_error(errno, std::generic_category(), "epoll_wait");

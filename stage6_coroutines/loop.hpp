@@ -61,7 +61,8 @@ class Loop {
     Fd epoll_;
     Fd event_;  // eventfd(2): what other threads write to, so that epoll_wait(2) returns
     Deadlines<Timed*> deadlines_;
-    std::mutex mutex_;  // for what follows, which other threads fill
+    std::vector<std::coroutine_handle<>> round_;  // those whose turn it is
+    std::mutex mutex_;                            // for what follows, which other threads fill
     std::vector<std::coroutine_handle<>> woken_;
     TimePoint now_ = Clock::now();
     std::unordered_map<void*, Co<void>> running_;  // last, so that the frames go before what they refer to
@@ -119,7 +120,7 @@ class Socket final : Loop::Timed {
     /// or until the time has come: false.
     Wait readable(TimePoint ends = TimePoint::max()) { return {*this, EPOLLIN, ends}; }
     Wait writable(TimePoint ends = TimePoint::max()) { return {*this, EPOLLOUT, ends}; }
-    /// One of the two, by its name in epoll; 0: only until the time has come.
+    /// One of the two, EPOLLIN or EPOLLOUT; 0: only until the time has come.
     Wait event(std::uint32_t events, TimePoint ends) { return {*this, events, ends}; }
 
    private:

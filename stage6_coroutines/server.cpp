@@ -12,9 +12,10 @@ Server::Server(const Service& service, const Listener& listener, int threads)
       pool_(loop_, threads) {}
 
 void Server::run() {
+    // Keeps :memory:, which goes with the last who has it open. An error will be told to those who ask for tasks.
     try {
-        tasks_.open();             // keeps :memory:, which goes with the last who has it open
-    } catch (const TasksError&) {  // told to those who ask for tasks
+        tasks_.open();
+    } catch (const TasksError&) {
     }
     const auto arrived = [this](Client client) { return converse(std::move(client)); };
     loop_.spawn(accept_clients(loop_, listener_, service_.options.max_clients, arrived));

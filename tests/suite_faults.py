@@ -17,7 +17,7 @@ from pathlib import Path
 
 from harness import Fault, Gone, NotRun, check_program, children, expect, expect_match, processor_ticks, readable, wait_for
 from stages import plain
-from suite_hostile import go_on, stand_still
+from suite_hostile import go_on, stand_still, wait_until_all_have_left
 from suite_lines import add, expect_reply, show
 from suite_limits import serves_several
 from suite_workers import client_of_each, has_workers, notices, shares_its_listener
@@ -537,6 +537,7 @@ def a_write_that_the_disk_refuses_is_an_error(program):
 def who_is_refused_takes_no_newcomer_with_him(program):
     """His descriptor's number is the next client's, perhaps in the same moment."""
     server, faults = start(program)
+    wait_until_all_have_left(server)
     pids = [server.pid, *children(server.pid)]
     stand_still(pids)
     crowd = [server.connect() for _ in range(70)]
