@@ -17,6 +17,6 @@ def tried_with(one):
 
 def fault_table():
     """In Markdown."""
-    rows = [("what is done", "the client concerned", "the others", "tried with"), ("---",) * 4]
+    rows = [("what is done", "who is concerned", "the others", "tried with"), ("---",) * 4]
     rows += [(one.fault.what, one.fault.concerned, one.fault.others, tried_with(one)) for one in CHECKS if one.fault]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)

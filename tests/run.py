@@ -35,7 +35,7 @@ PARTS = list(dict.fromkeys(one.part for one in CHECKS))
 AT_ONCE = 12        # most checks wait most of the time,
 BUSY_AT_ONCE = 2    # but some use up a processor, and those of a server that never rests all do
 # Parts about what is answered, and not about who waits.
-BYTES_ALONE = "fib", "hello", "tasks", "lines", "recv", "http", "limits", "storage", "start"
+BYTES_ALONE = "fib", "hello", "tasks", "lines", "recv", "http", "limits", "storage", "security", "start"
 
 
 @dataclass
