@@ -637,7 +637,8 @@ class Program:
         self.stage, self.path_of, self.foreign, self.patience = stage, path_of, foreign, patience
         self.directory = Path(tempfile.mkdtemp(prefix=f"{stage.name}-"))
         self.where = None if foreign else self.directory    # theirs is named relative to where we were started
-        self.environment = dict(os.environ, UBSAN_OPTIONS="print_stacktrace=1")
+        # What was freed a sanitizer keeps aside for a while: not so much of it that nothing could be said about memory.
+        self.environment = dict(os.environ, UBSAN_OPTIONS="print_stacktrace=1", ASAN_OPTIONS="quarantine_size_mb=16")
         self.servers, self.clients, self.notes = [], [], deque(maxlen=30)
 
     def start(self, *options, stage=None, port=0, db="tasks.db", under=()):

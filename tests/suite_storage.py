@@ -222,8 +222,9 @@ def a_limit_to_the_size_of_files_is_507(program):
 
     def limit(size):
         for pid in server.pid, *children(server.pid):
-            _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, hard))
+            with contextlib.suppress(ProcessLookupError):   # a client's, who has left
+                _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+                resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, hard))
 
     tasks = [add_task(server, title="before")]
     limit(32768)        # what those who share the file share about it takes as much (sqlite.org/walformat.html)
