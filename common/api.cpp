@@ -228,7 +228,7 @@ Store on_tasks(bool writes, Run run) {
                     return run(tasks);
                 } catch (const TasksError& error) {
                     if (error.kind == TasksError::Kind::full) return http_error(507, error.what());
-                    logging::trouble("The tasks", error);
+                    logging::trouble("The tasks", error.what());
                     return http_error(503, error.what());
                 }
             }};

@@ -37,7 +37,7 @@ Store on_tasks(bool writes, Run run) {
                 } catch (const TasksError& error) {
                     Reply reply = line_error(error.what());
                     reply.status = error.kind == TasksError::Kind::full ? 507 : 503;
-                    if (reply.status == 503) logging::trouble("The tasks", error);
+                    if (reply.status == 503) logging::trouble("The tasks", error.what());
                     return reply;
                 }
             }};

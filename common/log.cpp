@@ -32,16 +32,16 @@ void write(std::string_view level, fmt::string_view format, fmt::format_args val
     }
 }
 
-void trouble(std::string_view what, const std::exception& why) noexcept {
+void trouble(std::string_view what, const char* why) noexcept {
     static std::atomic<std::time_t> told_at{0};
     static std::atomic<int> untold{0};
     const std::time_t now = std::time(nullptr);
     if (told_at.exchange(now) == now)
         ++untold;
     else if (const int others = untold.exchange(0); others == 0)
-        error("{}: {}", what, why.what());
+        error("{}: {}", what, why);
     else
-        error("{}: {} (and {} more before)", what, why.what(), others);
+        error("{}: {} (and {} more before)", what, why, others);
 }
 
 namespace {
@@ -52,7 +52,10 @@ std::string excerpt(std::string_view text, std::size_t longest) {
     std::string shown;
     for (const char c : printable(text.substr(0, longest))) {
         const auto byte = static_cast<unsigned char>(c);
-        byte < 0x80 ? shown.push_back(c) : static_cast<void>(fmt::format_to(std::back_inserter(shown), "\\x{:02x}", byte));
+        if (byte < 0x80)
+            shown += c;
+        else
+            shown += fmt::format("\\x{:02x}", byte);
     }
     return shown + (text.size() > longest ? "..." : "");
 }

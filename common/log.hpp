@@ -39,9 +39,9 @@ void critical(fmt::format_string<T...> format, T&&... values) {
 }
 /// An error that may come thousands of times in a moment, as a shortage does: `what: why`, once a second at most, and how
 /// often it was not told.
-void trouble(std::string_view what, const std::exception& why) noexcept;
+void trouble(std::string_view what, const char* why) noexcept;
 /// One conversation can't go on, mostly for want of memory; the others do.
-inline void given_up(const std::exception& why) noexcept { trouble("A client is given up", why); }
+inline void given_up(const std::exception& why) noexcept { trouble("A client is given up", why.what()); }
 
 /// With --verbose, a line per request, as Tornado's users know it:
 /// `200 GET /say/hello?name=alice (127.0.0.1) 1005.81ms`, or (203.0.113.7 via 127.0.0.1) where a proxy said so, whose word

@@ -162,7 +162,7 @@ void refuse(Fd client) noexcept {
 }
 
 void refuse(Fd client, const std::exception& shortage) noexcept {
-    logging::trouble("A client is refused", shortage);
+    logging::trouble("A client is refused", shortage.what());
     refuse(std::move(client));
 }
 

@@ -21,8 +21,8 @@
 
 namespace stop {
 
-/// Installs the handlers of SIGINT, SIGTERM and, unless nohup(1) made it ignored, SIGHUP, and ignores SIGPIPE and SIGXFSZ.
-/// Once, before the first client. `program` and `pid_file` (empty: none) are what is said and removed where all is cut off.
+/// Installs the handlers of SIGINT, SIGTERM and, unless nohup(1) made it ignored, SIGHUP. Once, before the first client.
+/// `program` and `pid_file` (empty: none) are what is said and removed where all is cut off.
 void on_signals(const std::string& program, const std::string& pid_file);
 /// What the handlers do, for a process that takes its signals when it likes (sigwaitinfo(2)).
 void take(int signal);

@@ -178,10 +178,14 @@ void Tasks::open_file() {
     db_ = db.release();
 }
 
-/// SQLite asks, while another connection has the lock, whether to try once more.
+/// The busy handler (sqlite.org/c3ref/busy_handler.html): SQLite asks, while another connection has the lock, whether to try
+/// once more.
 int Tasks::wait_for_lock(void* self, int /*times*/) {
     Tasks& tasks = *static_cast<Tasks*>(self);
-    if (Clock::now() < tasks.gives_up_) return sqlite3_sleep(5);
+    if (Clock::now() < tasks.gives_up_) {
+        sqlite3_sleep(5);  // ms
+        return 1;
+    }
     const bool was_patient = tasks.gives_up_ >= tasks.patient_again_;
     if (was_patient) tasks.patient_again_ = tasks.gives_up_ + lock_patience;
     return 0;

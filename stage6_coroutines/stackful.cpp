@@ -40,7 +40,7 @@ Co<void> Stackful::converse(Client client) {
         try {
             happened = co_await watched->event(wish.events, wish.until);
         } catch (const std::system_error& why) {  // it can't be watched: to serve() its time is up
-            logging::trouble("A client cannot be waited for", why);
+            logging::trouble("A client cannot be waited for", why.what());
         }
         fiber->grant(happened);
     }
