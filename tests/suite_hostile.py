@@ -86,7 +86,7 @@ LAST_WORDS = (b"", b"6", b"6\n", b"add half a li", b"sleep 0.002\n6\n", b"help\n
               request("GET", "/fib/6")[:30], WHOLE_POST[:60], WHOLE_POST[:-1], request("GET", "/sleep/0.002") * 3)
 
 
-@check("hostile", ours=True, fault=Fault("a storm of resets, hundreds at all moments, four at a time", "gone",
+@check("hostile", ours=True, fault=Fault("a storm of resets, hundreds or thousands at all moments, four at a time", "gone",
                                          "get their right answers in between; nothing is kept of those who left"))
 def a_storm_of_resets(server):
     reach_all_workers(server)               # they are ready, and have all that they will always need
@@ -96,7 +96,7 @@ def a_storm_of_resets(server):
 
     def storm(seed):
         moments = random.Random(seed)
-        for number in range(125 * SIZE):
+        for number in range((125 if server.stage.options else 500) * SIZE):
             client = server.connect()
             words = moments.choice(LAST_WORDS)
             with contextlib.suppress(OSError):
@@ -126,15 +126,16 @@ def dawdlers(server, number):
     return crowd
 
 
-def hundreds(stage):
-    """A crowd that is more than enough, and below every default limit of --max-clients."""
-    return 200 if stage.child_per_client else 300
+def crowd_of(stage):
+    """More than enough, and below every default limit of --max-clients: thousands for those who promise to keep as many."""
+    return 200 if stage.child_per_client else min(stage.crowd, 2000) or 300
 
 
-@check("hostile", only=serves_several, fault=Fault("half a request and then nothing, from hundreds at once", "are waited for",
-                                                   "are served meanwhile"))
+@check("hostile", only=serves_several,
+       fault=Fault("half a request and then nothing, from hundreds at once, or thousands", "are waited for",
+                   "are served meanwhile"))
 def hundreds_of_halves_hold_nobody(server):
-    crowd = dawdlers(server, server.stage.at_once(hundreds(server.stage)) - 1)
+    crowd = dawdlers(server, server.stage.at_once(crowd_of(server.stage)) - 1)
     for client, _ in crowd:
         client.wait_until_read()
     expect_served(server)
@@ -170,11 +171,11 @@ def drip(crowd):
 
 
 @check("hostile", "--idle-timeout", "1",
-       fault=Fault("a byte now and then from hundreds at once, and no end of a request (Slowloris)",
+       fault=Fault("a byte now and then from hundreds at once, or thousands, and no end of a request (Slowloris)",
                    "are let go after the idle time-out, those of HTTP with 408",
                    "are served meanwhile; where one client holds a server, after that time-out"))
 def a_byte_now_and_then_buys_hundreds_no_time(server):
-    crowd = dawdlers(server, server.stage.occupied_by or hundreds(server.stage))
+    crowd = dawdlers(server, server.stage.occupied_by or crowd_of(server.stage))
     told, _ = together(lambda: drip(crowd), lambda: expect_served(server, 5))
     for (half, _, _), answer in told:
         if half.startswith(b"fi"):
