@@ -133,13 +133,14 @@ help:
 	@echo "make naive               the talk's server, flaws and all: stage1_sync/naive"
 	@echo 'make lint, make format   checks the style, or restores it'
 	@echo 'make clean               removes what was built'
-	@echo 'VARIANT=release|debug|asan|tsan goes with all of them; other variants than release stand in build/'
+	@echo 'VARIANT=release|debug|asan|tsan goes with what builds, runs or tests; other variants than release stand in build/'
 
 # The unit tests have one thread, and nothing for ThreadSanitizer to find.
 UNIT_TESTS := $(if $(filter tsan,$(VARIANT)),,$(BUILD)/unit_tests)
 test: $(if $(SERVER),,$(PROGRAMS) $(UNIT_TESTS) build/faults.so)
 	@python3 tests/run.py $(if $(SERVER),--server '$(SERVER)',--variant $(VARIANT) $(UNIT_TESTS:%=--unit %)) $(TESTS)
 
+# Both, unless VARIANT says which. Each is built by a make of its own, which takes nothing over from this one.
 SOAKED := $(if $(filter file,$(origin VARIANT)),release asan,$(VARIANT))
 soak:
 	@$(foreach variant,$(SOAKED),MAKEFLAGS= $(MAKE) --no-print-directory VARIANT=$(variant) all && ) true

@@ -16,6 +16,7 @@
 
 #include "deadlines.hpp"
 #include "log.hpp"
+#include "room.hpp"
 #include "start.hpp"
 #include "stop.hpp"
 
@@ -85,11 +86,11 @@ bool is_ignored(int signal) noexcept {
     return action.sa_handler == SIG_IGN;
 }
 
-/// Room for one more, so that to add it can't fail; false where there is no memory.
+/// Whether there is, or can be made, room for one more; errno says why not.
 template <class T>
-bool make_room(std::vector<T>& list) noexcept {
+bool has_room(std::vector<T>& list) noexcept {
     try {
-        list.reserve(list.size() + 1);
+        make_room(list, list.size() + 1);
         return true;
     } catch (const std::bad_alloc&) {
         errno = ENOMEM;
@@ -122,7 +123,7 @@ int Master::run(Listener* shared) {
             case SIGCHLD: reap(); break;
             case SIGHUP: renew(); break;
             case SIGTTIN:
-                if (shared && make_room(places_)) add_place(*shared);
+                if (shared && has_room(places_)) add_place(*shared);
                 break;
             case SIGTTOU:
                 if (shared) take_one_away();
@@ -143,7 +144,7 @@ void Master::fill_places() {
 /// False where there is no process to be had.
 bool Master::boot(Place& place) {
     place.born = Clock::now();
-    const pid_t worker = make_room(workers_) ? fork() : -1;  // one who could not be remembered must not be born
+    const pid_t worker = has_room(workers_) ? fork() : -1;  // one who could not be remembered must not be born
     if (worker == 0) work(*place.listener);
     if (worker < 0) {
         logging::error("Cannot fork a worker: {}; trying again", std::strerror(errno));

@@ -161,14 +161,14 @@ void refuse(Fd client) noexcept {
     }
 }
 
-void refuse(Fd client, const std::exception& shortage) noexcept {
-    logging::trouble("A client is refused", shortage.what());
+void refuse(Fd client, const char* why) noexcept {
+    logging::trouble("A client is refused", why);
     refuse(std::move(client));
 }
 
-void refuse(Client client, const std::exception& shortage) noexcept {
+void refuse(Client client, const char* why) noexcept {
     client.served.end();  // before the number of the descriptor can be another client's
-    refuse(std::move(client.fd), shortage);
+    refuse(std::move(client.fd), why);
 }
 
 namespace {

@@ -4,7 +4,6 @@
 #include <sys/socket.h>
 
 #include <cstdint>
-#include <exception>
 #include <string>
 #include <vector>
 
@@ -86,8 +85,8 @@ Arrival accept_client(const Listener& listener, Mode mode);
 void refuse(Fd client) noexcept;
 /// The same where there is no place for want of memory, processes or threads, which the log then tells. (Nobody is told
 /// where the descriptor has gone already, with the half of what was to be made for its client.)
-void refuse(Fd client, const std::exception& shortage) noexcept;
-void refuse(Client client, const std::exception& shortage) noexcept;
+void refuse(Fd client, const char* why) noexcept;
+void refuse(Client client, const char* why) noexcept;
 
 /// Receives once and gives the session what came: bytes, the client's end, or the loss of the connection. False where
 /// nothing came in time: a non-blocking socket would block, or the socket's time-out has passed. recv(2).

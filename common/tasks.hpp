@@ -54,8 +54,8 @@ class Tasks {
     Tasks(const Tasks&) = delete;
     Tasks& operator=(const Tasks&) = delete;
 
-    /// Opens the file, and creates it and its table where there are none. Needed by those alone who want the error early,
-    /// and here it is one if nothing can be written.
+    /// Opens the file, and creates it and its table where there are none. Needed by those alone who want the errors early,
+    /// that the file can only be read among them.
     void open();
     /// The next use opens again.
     void close() noexcept;
@@ -89,7 +89,7 @@ class Tasks {
     Clock::time_point look_again_;                 // whether the file is there
     bool suspect_ = false;                         // to be opened anew
     Clock::time_point gives_up_;                   // waiting for a lock, this time
-    Clock::time_point patient_again_;
+    Clock::time_point patient_again_;              // after a wait in vain
     // Prepared once: parsing SQL costs more than a read.
     sqlite3_stmt* list_ = nullptr;
     sqlite3_stmt* named_ = nullptr;

@@ -71,12 +71,10 @@ int fork_per_client(const Service& service, Listener& listener) {
             sigprocmask(SIG_SETMASK, &usual, nullptr);
             return serve_in_child(Client(std::move(arrival.fd), std::move(arrival.peer)), service);
         }
-        if (child > 0) {
+        if (child > 0)
             children.push_back(child);
-        } else {
-            logging::trouble("A client is refused", std::strerror(errno));
-            refuse(std::move(arrival.fd));
-        }
+        else
+            refuse(std::move(arrival.fd), std::strerror(errno));
         // Here the parent's copy of the client's descriptor is closed: the child's alone keeps the connection.
     }
     return stop::end(std::move(children), signals);

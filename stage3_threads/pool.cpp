@@ -76,7 +76,7 @@ void pool(const Service& service, int threads, const Listener& listener) {
             try {
                 queue.put(std::move(*client));
             } catch (const std::exception& shortage) {  // no memory for a place in the queue
-                refuse(std::move(*client), shortage);
+                refuse(std::move(*client), shortage.what());
             }
         }
     };

@@ -26,8 +26,8 @@ class Crowd {
                 leave(place);
             });
         } catch (const std::exception& shortage) {  // no more threads (pthread_create(3)), or no memory
-            if (place == members_.end()) return refuse(std::move(client), shortage);
-            refuse(std::move(place->client), shortage);
+            if (place == members_.end()) return refuse(std::move(client), shortage.what());
+            refuse(std::move(place->client), shortage.what());
             members_.erase(place);
         }
     }

@@ -2,6 +2,7 @@
 
 #include "fib.hpp"
 #include "log.hpp"
+#include "room.hpp"
 
 Sweep::Sweep(const Service& service, const Listener& listener, const Rest& rest)
     : service_(service), listener_(listener), rest_(rest), tasks_(service.options.db) {}
@@ -55,11 +56,10 @@ void Sweep::accept_one() {
 void Sweep::welcome(Arrival arrival) {
     try {
         // Room in the list of sockets as well, so that the loop itself needs no memory.
-        const std::size_t room = conversations_.size() + 2;
-        if (sockets_.capacity() < room) sockets_.reserve(2 * room);
+        make_room(sockets_, conversations_.size() + 2);
         conversations_.emplace_back(std::move(arrival), service_, now_);
     } catch (const std::exception& shortage) {
-        refuse(std::move(arrival.fd), shortage);
+        refuse(std::move(arrival.fd), shortage.what());
     }
 }
 

@@ -8,6 +8,7 @@
 
 #include "fib.hpp"
 #include "log.hpp"
+#include "room.hpp"
 
 namespace {
 
@@ -190,14 +191,13 @@ void EpollLoop::welcome(Arrival arrival) {
     const Id id = next_id_++;
     try {
         // Room among those whose turn ends early as well, so that the loop itself needs no memory.
-        const std::size_t all = conversations_.size() + 1;
-        for (std::vector<Id>* const list : {&again_, &unfinished_})
-            if (list->capacity() < all) list->reserve(2 * all);
+        make_room(again_, conversations_.size() + 1);
+        make_room(unfinished_, conversations_.size() + 1);
         Conversation& c = conversations_.try_emplace(id, std::move(arrival), service_, now_, deadlines_, id).first->second;
         control(EPOLL_CTL_ADD, c.client.fd.get(), id, edge_ ? EPOLLIN | EPOLLOUT | EPOLLET : c.interest);
     } catch (const std::exception& shortage) {
         conversations_.erase(id);
-        refuse(std::move(arrival.fd), shortage);
+        refuse(std::move(arrival.fd), shortage.what());
     }
 }
 

@@ -7,6 +7,8 @@
 #include <cerrno>
 #include <system_error>
 
+#include "room.hpp"
+
 Loop::Loop() : epoll_(epoll_create1(EPOLL_CLOEXEC)), event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
     epoll_event event{.events = EPOLLIN, .data = {.ptr = nullptr}};
     if (!epoll_ || !event_ || epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, event_.get(), &event) != 0)
@@ -14,17 +16,14 @@ Loop::Loop() : epoll_(epoll_create1(EPOLL_CLOEXEC)), event_(eventfd(0, EFD_CLOEX
 }
 
 void Loop::spawn(Co<void> co) {
-    make_room(running_.size() + 1);
+    // In all the lists in which it may wait for its turn, so that to go on needs no memory.
+    {
+        const std::lock_guard lock(mutex_);
+        for (auto* const list : {&ready_queue, &round_, &woken_}) make_room(*list, running_.size() + 1);
+    }
     const auto handle = co.handle();
     running_.emplace(handle.address(), std::move(co));
     ready_queue.push_back(handle);
-}
-
-/// In all the lists in which a coroutine may wait for its turn, so that to go on needs no memory.
-void Loop::make_room(std::size_t coroutines) {
-    const std::lock_guard lock(mutex_);
-    for (auto* const list : {&ready_queue, &round_, &woken_})
-        if (list->capacity() < coroutines) list->reserve(2 * coroutines);
 }
 
 void Loop::run() {

@@ -55,7 +55,6 @@ class Loop {
         ~Timed() = default;
     };
 
-    void make_room(std::size_t coroutines);
     void woken();
 
     Fd epoll_;
