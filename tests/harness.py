@@ -366,8 +366,7 @@ class Client:
         """The id of the process that has this connection."""
         def holder():
             end = self.other_end()
-            family = [*children(self.server.pid), self.server.pid]
-            return next((pid for pid in family if end and has_open(pid, end.inode)), None)
+            return next((pid for pid in reversed(self.server.pids()) if end and has_open(pid, end.inode)), None)
 
         return wait_for(holder, "a process of the server had the connection", self.patience)
 
@@ -554,15 +553,27 @@ class Server:
         born = [(int(fields[19]), pid) for fields, pid in states if fields and fields[0] not in "ZX"]
         return [pid for _, pid in sorted(born)]
 
+    def pids(self):
+        """The ids of all its processes that run now, its own first."""
+        return [self.pid, *children(self.pid)]
+
+    def lasting_pids(self):
+        """... of those that outlive a client: its own, and its workers'."""
+        return self.pids() if self.stage.workers else [self.pid]
+
     def holds(self):
         """How many descriptors and threads the server and its workers have, and how many children it has."""
         def entries(what):
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):   # a worker may be gone meanwhile
-                return sum(len(os.listdir(f"/proc/{pid}/{what}")) for pid in family)
-            return 1 << 30
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                return sum(len(os.listdir(f"/proc/{pid}/{what}")) for pid in self.lasting_pids())
+            return 1 << 30      # a worker has gone meanwhile, and another will be there: nobody can say yet
 
-        family = [self.pid, *(children(self.pid) if self.stage.workers else [])]
         return entries("fd"), entries("task"), len(children(self.pid))
+
+    def wait_until_it_holds_no_more_than(self, before):
+        """Waits until holds() is what it was, or less."""
+        wait_for(lambda: all(now <= then for now, then in zip(self.holds(), before)), f"the server held no more than {before}",
+                 self.program.patience)
 
     def wait_for_workers(self, number=None, without=()):
         """Waits until so many workers (else: as many as were asked for) have booted, none of these among them; returns them,

@@ -17,7 +17,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import Program, children, expect, expect_match, report, request, together, wait_for
+from harness import Program, expect, expect_match, report, request, together
 from stages import STAGES
 from suite_workers import client_of_each
 
@@ -205,8 +205,8 @@ class Visitor:
 
 def own_memory(server):
     """That of the server and its workers, in KiB."""
-    family = [server.pid, *(children(server.pid) if server.stage.workers else [])]
-    return sum(int(re.search(r"RssAnon:\s*(\d+)", Path(f"/proc/{pid}/status").read_text())[1]) for pid in family)
+    statuses = [Path(f"/proc/{pid}/status").read_text() for pid in server.lasting_pids()]
+    return sum(int(re.search(r"RssAnon:\s*(\d+)", status)[1]) for status in statuses)
 
 
 def settle(server):
@@ -233,8 +233,7 @@ def soak(program, seconds):
         end = time.monotonic() + seconds / 3
         together(*[lambda visitor=visitor: visitor.visit_until(end) for visitor in visitors])
         program.clients.clear()
-        wait_for(lambda: all(now <= then for now, then in zip(server.holds(), start)),
-                 f"of descriptors, threads and children no more than {start} were held again", program.patience)
+        server.wait_until_it_holds_no_more_than(start)
         memory.append(own_memory(server))
         asked.append(sum(visitor.count["requests"] for visitor in visitors))
     requests, growth = asked[2] - asked[1], (memory[2] - memory[1]) * 1024

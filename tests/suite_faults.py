@@ -15,7 +15,7 @@ import struct
 import time
 from pathlib import Path
 
-from harness import Fault, Gone, NotRun, check_program, children, expect, expect_match, processor_ticks, readable, wait_for
+from harness import Fault, Gone, NotRun, check_program, expect, expect_match, processor_ticks, readable, wait_for
 from stages import plain
 from suite_hostile import go_on, stand_still, wait_until_all_have_left
 from suite_lines import add, expect_reply, show
@@ -289,7 +289,7 @@ def one_call_fails_after_another(program, *options):
     yield asker
     with server.connect() as client:
         asker.expect_kept(client)
-    wait_for(lambda: all(now <= then for now, then in zip(server.holds(), before)), f"the server held no more than {before}")
+    server.wait_until_it_holds_no_more_than(before)
 
 
 @check_program("faults", fault=Fault("the first, the second, the third … system call fails: nothing left of what it needs, "
@@ -338,7 +338,7 @@ def at_rest(server):
     """Meanwhile the server mostly rests, if its technique does at all, though there is something that it can't do."""
     def used():
         ticks = 0
-        for pid in server.pid, *children(server.pid):
+        for pid in server.pids():
             with contextlib.suppress(TypeError):    # it has ended
                 ticks += processor_ticks(pid)
         return ticks / os.sysconf("SC_CLK_TCK")
@@ -353,8 +353,7 @@ def at_rest(server):
 @contextlib.contextmanager
 def limited(server, what, limit_of):
     """While this lasts, the kernel gives the server and its workers no more of this; not only the shim says so."""
-    family = [server.pid, *children(server.pid)]
-    limits = {pid: resource.prlimit(pid, what) for pid in family}
+    limits = {pid: resource.prlimit(pid, what) for pid in server.pids()}
     for pid, (_, hard) in limits.items():
         resource.prlimit(pid, what, (limit_of(pid), hard))
     try:
@@ -538,7 +537,7 @@ def who_is_refused_takes_no_newcomer_with_him(program):
     """His descriptor's number is the next client's, perhaps in the same moment."""
     server, faults = start(program)
     wait_until_all_have_left(server)
-    pids = [server.pid, *children(server.pid)]
+    pids = server.pids()
     stand_still(pids)
     crowd = [server.connect() for _ in range(70)]
     with faults.hitting("mmap", "pthread_create", "fork", error=errno.ENOMEM, times=1):
@@ -571,9 +570,10 @@ def who_is_given_up_leaves_no_alarm_set(program):
 def a_master_without_memory_keeps_the_workers_it_has(program):
     server, faults = start(program)
     workers = server.workers()
-    with faults.hitting("malloc", error=errno.ENOMEM):
+    with faults.hitting("malloc", "fork", error=errno.ENOMEM):     # for want of room in its list, or of a process
         notices(server, signal.SIGHUP)
-        wait_for(lambda: "Cannot fork a worker: Cannot allocate memory" in server.log(), "the log said why")
+        wait_for(lambda: server.log().count("Cannot fork a worker: Cannot allocate memory") == len(workers),
+                 "the log said why there is no other for any of them")
         if shares_its_listener(server.stage):
             notices(server, signal.SIGTTIN)
     expect(server.workers(), workers)

@@ -1,4 +1,4 @@
-"""The adversary: clients who reset, dawdle, don't read or flood, in hundreds; and signals that nobody wants.
+"""The adversary: clients who reset, dawdle, don't read or flood, in hundreds or thousands; and signals that nobody wants.
 
 Each check looks at what the others see meanwhile. Where one client holds a server (`Stage.servers`), they are served after
 him, or when he is let go. HOSTILE=10 in the environment makes storms and floods ten times as large.
@@ -38,11 +38,6 @@ def wait_until_all_have_left(server):
 def expect_like(came, pattern):
     """As expect_match, for bytes; a point stands for any of them."""
     expect(bool(re.fullmatch(pattern, came, re.DOTALL)), True, f"{came} is like {pattern}")
-
-
-def family(server):
-    """The ids of all its processes that run now."""
-    return [server.pid, *children(server.pid)]
 
 
 def most_memory(pid):
@@ -108,7 +103,7 @@ def a_storm_of_resets(server):
                 expect_served(server, 1)
 
     together(*[lambda seed=seed: storm(seed) for seed in range(4)])
-    wait_for(lambda: all(now <= then for now, then in zip(server.holds(), before)), f"the server held no more than {before}")
+    server.wait_until_it_holds_no_more_than(before)
     expect(server.list(), [], "the tasks, none of which was asked for to the end")
 
 
@@ -176,7 +171,7 @@ def drip(crowd):
 
 @check("hostile", "--idle-timeout", "1",
        fault=Fault("a byte now and then from hundreds at once, or thousands, and no end of a request (Slowloris)",
-                   "are let go after the idle time-out, those of HTTP with 408",
+                   "are let go after the idle time-out; in HTTP who sends no more is told 408",
                    "are served meanwhile; where one client holds a server, after that time-out"))
 def a_byte_now_and_then_buys_hundreds_no_time(server):
     crowd = dawdlers(server, server.stage.occupied_by or crowd_of(server.stage))
@@ -313,7 +308,7 @@ def a_pause_of_everything_loses_nothing(server):
     for client in clients[:server.stage.at_once(len(rows))]:
         client.wait_until_accepted()
     clients[0].wait_until_read()
-    pids = family(server)
+    pids = server.pids()
     stand_still(pids)
     newcomer = server.connect()
     newcomer.send("6\nquit\n")
@@ -357,7 +352,7 @@ def a_storm_of_signals_disturbs_nobody(server):
     client = server.connect()
     client.send("sleep 0.2\n")
     client.wait_until_read()
-    pids = family(server)
+    pids = server.pids()
     for number in range(100 * SIZE):
         for pid in pids:
             for sent in signal.SIGCHLD, signal.SIGPIPE, signal.SIGWINCH, signal.SIGURG, signal.SIGCONT:
@@ -368,6 +363,6 @@ def a_storm_of_signals_disturbs_nobody(server):
     for n, fib in FIBS.items():
         os.kill(server.pid, signal.SIGCHLD)
         expect(client.ask(f"{n}"), f"fib: {fib}")
-    expect(set(pids) <= set(family(server)), True, "all its processes are there still")
+    expect(set(pids) <= set(server.pids()), True, "all its processes are there still")
     client.close()
     expect_served(server)

@@ -4,7 +4,7 @@ import os
 import resource
 import time
 
-from harness import Failure, check, check_program, children, everybody_sleeps, expect, processor_ticks, wait_for, wakeups
+from harness import Failure, check, check_program, everybody_sleeps, expect, processor_ticks, wait_for, wakeups
 from suite_limits import expect_said_goodbye, serves_several
 
 
@@ -129,7 +129,7 @@ def uses_no_processor_time_while_nobody_asks(server):
     clients = [server.connect() for _ in range(10)]
     for client in clients[:server.stage.at_once(10)]:
         expect(client.ask("6"), "fib: 8")
-    family = [server.pid, *children(server.pid)]
+    family = server.pids()
     expect(len(family) > server.stage.workers, True, "the workers are there")
 
     def used():

@@ -357,4 +357,4 @@ def nothing_is_kept_of_those_who_left(server):
         client = server.connect()
         client.send(last_words[number % 6])
         (client.close if number % 2 else client.reset)()
-    wait_for(lambda: all(now <= then for now, then in zip(server.holds(), before)), f"the server held no more than {before} again")
+    server.wait_until_it_holds_no_more_than(before)

@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import (Failure, Fault, NotRun, Server, check_program, children, expect, expect_match, request, short, together,
+from harness import (Failure, Fault, NotRun, Server, check_program, expect, expect_match, request, short, together,
                      wait_for)
 from stages import plain
 from suite_http import add_task, expect_error
@@ -176,8 +176,8 @@ class Disk:
 
 
 def keep_open(server):
-    """Where each client has a process, the last who leaves takes the files beside the database away, and the next one needs room
-    for them even to read. So somebody stays."""
+    """Where each client has a process, the last who leaves takes the files beside the database away, and the next one needs
+    room for them even to read. So somebody stays."""
     if server.stage.child_per_client:
         expect(server.connect().ask("list"), "tasks: 0")
 
@@ -221,7 +221,7 @@ def a_limit_to_the_size_of_files_is_507(program):
     server = program.start()
 
     def limit(size):
-        for pid in server.pid, *children(server.pid):
+        for pid in server.pids():
             with contextlib.suppress(ProcessLookupError):   # a client's, who has left
                 _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
                 resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, hard))
@@ -256,7 +256,6 @@ def a_start_where_no_file_may_grow_is_status_1(program):
 def another_disk_in_its_place_is_503(program):
     disk = Disk(program)
     server, most = disk.server, connections(program.stage)
-    keep_open(server)
     add_task(server, title="before")
     disk.command("mkdir copy && mount -t tmpfs none copy && cp -a disk/. copy && mount -o remount,ro copy "
                  "&& mount --bind copy disk")
@@ -484,8 +483,8 @@ def a_spoilt_database_is_503_until_it_is_whole(program):
 
 
 @check_program("storage", fault=Fault("the file is renamed, replaced by another, or deleted",
-                                      "`error: …`, 503, until it is back in its place, or the server is started anew; nothing is "
-                                      "written elsewhere", "`fib` goes on"))
+                                      "`error: …`, 503, until it is back in its place, or the server is started anew; "
+                                      "nothing is written elsewhere", "`fib` goes on"))
 def a_file_that_is_not_in_its_place_is_an_error_until_it_is(program):
     server = program.start()
     path, away, other = (program.directory / name for name in ("tasks.db", "away.db", "other.db"))
