@@ -1,7 +1,7 @@
 #include "api.hpp"
 
 #include <arpa/inet.h>
-#include <fmt/format.h>
+#include <fmt/compile.h>
 
 #include <algorithm>
 #include <array>
@@ -25,8 +25,11 @@ Reply json(std::string body, int status = 200) {
     return reply;
 }
 
-/// A JSON string. Some texts are the system's, or another program's, and need not be UTF-8.
+/// A JSON string. Most need no escape; to find one, and to write it, is the library's affair. Some texts are the system's,
+/// or another program's, and need not be UTF-8.
 std::string json_string(std::string_view text) {
+    const auto is_plain = [](char c) { return c >= ' ' && c <= '~' && c != '"' && c != '\\'; };
+    if (std::all_of(text.begin(), text.end(), is_plain)) return fmt::format(FMT_COMPILE("\"{}\""), text);
     return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
@@ -41,6 +44,7 @@ int hex(char c) noexcept {
 
 /// Percent-encoding undone (RFC 3986, 2.1); nothing where it is malformed or does not give UTF-8.
 std::optional<std::string> decoded(std::string_view text) {
+    if (text.find('%') == text.npos && is_utf8(text)) return std::string(text);
     std::string plain;
     for (std::size_t i = 0; i < text.size(); ++i) {
         if (text[i] != '%') {
@@ -57,13 +61,15 @@ std::optional<std::string> decoded(std::string_view text) {
     return plain;
 }
 
-/// A target taken apart. The path's last segment is kept by itself for the routes that end in one of any value.
+/// A target taken apart; a part of what it was made from, which must outlive it.
 struct Target {
-    std::string authority;  ///< of an absolute target; else empty
-    std::string path;       ///< decoded
-    std::string parent;     ///< the path up to its last slash, that one included
-    std::string last;       ///< what follows it
-    std::string query;      ///< as sent
+    std::string_view authority;  ///< of an absolute target; else empty
+    std::string path;            ///< decoded
+    std::string_view query;      ///< as sent
+
+    // For the routes that end in a segment of any value.
+    [[nodiscard]] std::string_view parent() const { return std::string_view(path).substr(0, path.rfind('/') + 1); }
+    [[nodiscard]] std::string_view last() const { return std::string_view(path).substr(path.rfind('/') + 1); }
 };
 
 std::optional<Target> parse_target(std::string_view text) {
@@ -82,16 +88,12 @@ std::optional<Target> parse_target(std::string_view text) {
     const auto query = std::min(text.find('?'), text.size());
     if (query < text.size()) target.query = text.substr(query + 1);
     const std::string_view path = query == 0 ? "/" : text.substr(0, query);
-    const auto slash = path.rfind('/');
-    auto parent = decoded(path.substr(0, slash + 1));
-    auto last = decoded(path.substr(slash + 1));
-    if (!parent || !last || has_control(*parent) || has_control(*last)) return {};
-    target.parent = std::move(*parent);
-    target.last = std::move(*last);
-    target.path = target.parent + target.last;
+    auto plain = decoded(path);
+    if (!plain || has_control(*plain)) return {};
+    target.path = std::move(*plain);
     // A slash that was encoded is no separator (RFC 3986, 2.2), and no name here holds one: such a path leads nowhere.
     if (std::count(path.begin(), path.end(), '/') != std::count(target.path.begin(), target.path.end(), '/'))
-        target.path = target.parent = "";
+        target.path = "";
     return target;
 }
 
@@ -132,8 +134,8 @@ bool is_allowed(std::string_view host, const Options& options) {
 // --- tasks ------------------------------------------------------------------------------------------------------------
 
 std::string as_json(const Task& task) {
-    return fmt::format(R"({{"id":{},"title":{},"description":{},"done":{}}})", json_string(task.id), json_string(task.title),
-                       json_string(task.description), task.done);
+    return fmt::format(FMT_COMPILE(R"({{"id":{},"title":{},"description":{},"done":{}}})"), json_string(task.id),
+                       json_string(task.title), json_string(task.description), task.done);
 }
 
 /// Takes from a JSON object what it says of a task, as the parser comes to it. No tree is built of the rest: the library's
@@ -254,7 +256,7 @@ Work list(const Call&) {
 }
 
 Work one(const Call& call) {
-    return on_tasks(false, [id = call.target.last](Tasks& tasks) {
+    return on_tasks(false, [id = std::string(call.target.last())](Tasks& tasks) {
         const auto task = tasks.find(id);
         return task ? json(as_json(*task)) : no_task();
     });
@@ -284,14 +286,14 @@ Work change(const Call& call) {
     if (!declares_json(call.request)) return http_error(415, "the body must be declared application/json");
     Body body = read_body(call.request.body);
     if (!body.wrong.empty()) return http_error(400, body.wrong);
-    return on_tasks(true, [id = call.target.last, change = std::move(body.change)](Tasks& tasks) {
+    return on_tasks(true, [id = std::string(call.target.last()), change = std::move(body.change)](Tasks& tasks) {
         const auto task = tasks.change(id, change);
         return task ? json(as_json(*task)) : no_task();
     });
 }
 
 Work remove(const Call& call) {
-    return on_tasks(true, [id = call.target.last](Tasks& tasks) {
+    return on_tasks(true, [id = std::string(call.target.last())](Tasks& tasks) {
         if (!tasks.remove(id)) return no_task();
         Reply reply;
         reply.status = 204;
@@ -299,11 +301,11 @@ Work remove(const Call& call) {
     });
 }
 
-Reply say_fib(int n, std::uint64_t value) { return json(fmt::format(R"({{"n":{},"fib":{}}})", n, value)); }
+Reply say_fib(int n, std::uint64_t value) { return json(fmt::format(FMT_COMPILE(R"({{"n":{},"fib":{}}})"), n, value)); }
 
 Work fib_of(const Call& call) {
     const int largest = call.service.options.max_fib;
-    const auto n = parse_whole(call.target.last);
+    const auto n = parse_whole(call.target.last());
     if (!n || *n < 1 || *n > largest) return http_error(400, fmt::format("a whole number from 1 to {} is wanted", largest));
     if (*n <= fib_at_once) return say_fib(*n, fib(*n));
     return Compute{*n, say_fib};
@@ -315,7 +317,7 @@ Work sleep_for(double seconds) {
 }
 
 Work sleep_so_long(const Call& call) {
-    const auto seconds = parse_seconds(call.target.last);
+    const auto seconds = parse_seconds(call.target.last());
     if (!seconds || *seconds > sleep_limit.count())
         return http_error(400, fmt::format("seconds from 0 to {} are wanted", sleep_limit.count()));
     return sleep_for(*seconds);
@@ -347,7 +349,7 @@ struct Route {
     Work (*run)(const Call&);
 
     [[nodiscard]] bool leads_to(const Target& target) const {
-        return path.back() == '/' ? path == target.parent && !target.last.empty() : path == target.path;
+        return path.back() == '/' ? path == target.parent() && !target.last().empty() : path == target.path;
     }
     /// What answers GET answers HEAD.
     [[nodiscard]] bool takes(std::string_view asked) const {
@@ -372,7 +374,7 @@ Work api_work(const HttpRequest& request, const Service& service) {
     const auto target = parse_target(request.target);
     if (!target) return http_error(400, "the request's target is malformed");
     // An absolute target says whom it means, and Host counts no more (RFC 9112, 3.2.2).
-    const std::string& host = target->authority.empty() ? request.host : target->authority;
+    const std::string_view host = target->authority.empty() ? request.host : target->authority;
     const bool host_given = !host.empty() || !request.http_1_0;
     if (host_given && !is_allowed(host, service.options)) return http_error(421, "this server does not bear that name");
     std::string allow;

@@ -1,6 +1,6 @@
 #include "http.hpp"
 
-#include <fmt/format.h>
+#include <fmt/compile.h>
 
 #include <algorithm>
 #include <array>
@@ -36,7 +36,7 @@ struct HttpEvents {
 
     static int on_method_complete(llhttp_t* parser) {
         reader(parser).method_ends();
-        return reader(parser).fault_ == 0 ? 0 : HPE_USER;
+        return reader(parser).state_.fault == 0 ? 0 : HPE_USER;
     }
     static int on_url(llhttp_t* parser, const char* at, size_t length) {
         reader(parser).request_.target.append(at, length);
@@ -59,8 +59,8 @@ struct HttpEvents {
     static int on_body(llhttp_t* parser, const char* at, size_t length) {
         HttpReader& self = reader(parser);
         self.check_line_ends(at);
-        self.overhead_ = 0;
-        self.checked_ = at + length;
+        self.state_.overhead = 0;
+        self.state_.checked = at + length;
         if (self.request_.body.size() + length > body_limit) {
             self.refuse(413, "the body is longer than 64 KiB");
             return HPE_USER;
@@ -69,7 +69,7 @@ struct HttpEvents {
         return 0;
     }
     static int on_message_complete(llhttp_t* parser) {
-        reader(parser).complete_ = true;
+        reader(parser).state_.complete = true;
         return HPE_PAUSED;
     }
 
@@ -96,10 +96,20 @@ HttpReader::HttpReader() {
     parser_.data = this;
 }
 
+void HttpReader::begin_again() {
+    constexpr std::size_t worth_keeping = 1024;  // bytes; more would be a message's memory, kept for others that are small
+    llhttp_reset(&parser_);
+    request_.http_1_0 = request_.keep_alive = false;
+    for (std::string* const text : {&request_.method, &request_.target, &request_.host, &request_.content_type,
+                                    &request_.body, &request_.forwarded, &head_, &name_, &value_, &coding_})
+        text->capacity() > worth_keeping ? std::string().swap(*text) : text->clear();
+    state_ = {};
+}
+
 void HttpReader::refuse(int status, const char* text) noexcept {
-    if (fault_ != 0) return;  // the first one is the cause
-    fault_ = status;
-    fault_text_ = text;
+    if (state_.fault != 0) return;  // the first one is the cause
+    state_.fault = status;
+    state_.fault_text = text;
 }
 
 std::size_t HttpReader::feed(std::string_view bytes) {
@@ -107,18 +117,19 @@ std::size_t HttpReader::feed(std::string_view bytes) {
     const char* const end = at + bytes.size();
     while (at < end && !done()) {
         // One byte over a limit is enough to know; more could hold a second fault, and the cut would decide which counts.
-        const std::size_t room = head_limit + 1 - (in_head_ ? head_.size() : overhead_);
+        const std::size_t room = head_limit + 1 - (state_.in_head ? head_.size() : state_.overhead);
         const std::size_t size = std::min(static_cast<std::size_t>(end - at), room);
-        checked_ = at;
+        state_.checked = at;
         const llhttp_errno_t result = llhttp_execute(&parser_, at, size);
         const char* const stopped = result == HPE_OK ? at + size : llhttp_get_error_pos(&parser_);
         check_line_ends(stopped);
-        if (in_head_) head_.append(at, stopped);
-        if ((in_head_ ? head_.size() : overhead_) > head_limit)
-            refuse(431, in_head_ ? "the request's head is longer than 16 KiB" : "chunk headers or trailers are too long");
+        if (state_.in_head) head_.append(at, stopped);
+        if ((state_.in_head ? head_.size() : state_.overhead) > head_limit)
+            refuse(431,
+                   state_.in_head ? "the request's head is longer than 16 KiB" : "chunk headers or trailers are too long");
         if (result == HPE_PAUSED) {
             llhttp_resume(&parser_);
-            if (in_head_) head_ends();
+            if (state_.in_head) head_ends();
         } else if (result == HPE_INVALID_METHOD) {
             method_fault(stopped < end ? stopped : nullptr);
         } else if (result == HPE_INVALID_VERSION || result == HPE_PAUSED_H2_UPGRADE) {
@@ -134,10 +145,10 @@ std::size_t HttpReader::feed(std::string_view bytes) {
 /// What is not the body is lines that end in CR LF. A lone CR or LF ends a line for some and not for others (RFC 9112, 2.2);
 /// llhttp takes some of them.
 void HttpReader::check_line_ends(const char* to) noexcept {
-    for (; checked_ < to; ++checked_) {
-        if ((before_ == '\r') != (*checked_ == '\n')) refuse(400, malformed);
-        before_ = *checked_;
-        ++overhead_;
+    for (; state_.checked < to; ++state_.checked) {
+        if ((state_.before == '\r') != (*state_.checked == '\n')) refuse(400, malformed);
+        state_.before = *state_.checked;
+        ++state_.overhead;
     }
 }
 
@@ -158,10 +169,10 @@ void HttpReader::method_fault(const char* where) noexcept {
 void HttpReader::field_ends() {
     if (name_.empty()) refuse(400, malformed);
     const std::string_view value = trimmed(value_);
-    if (!in_head_) {
+    if (!state_.in_head) {
         // A trailer: read past.
     } else if (equal_ignoring_case(name_, "host")) {
-        ++hosts_;
+        ++state_.hosts;
         request_.host = value;
     } else if (equal_ignoring_case(name_, "content-type")) {
         request_.content_type = value;
@@ -169,17 +180,17 @@ void HttpReader::field_ends() {
         if (!request_.forwarded.empty()) request_.forwarded += ", ";  // several fields are one list (RFC 9110, 5.3)
         request_.forwarded += value;
     } else if (equal_ignoring_case(name_, "expect")) {
-        expects_ = equal_ignoring_case(value, "100-continue");
+        state_.expects = equal_ignoring_case(value, "100-continue");
     } else if (equal_ignoring_case(name_, "transfer-encoding")) {
-        ++codings_;
+        ++state_.codings;
         coding_ = value;
     } else if (equal_ignoring_case(name_, "connection")) {
         // llhttp overlooks a `close` behind other options.
         for (std::string_view rest = value; !rest.empty();) {
             const auto comma = std::min(rest.find(','), rest.size());
             const std::string_view option = trimmed(rest.substr(0, comma));
-            close_ = close_ || equal_ignoring_case(option, "close");
-            keep_ = keep_ || equal_ignoring_case(option, "keep-alive");
+            state_.close = state_.close || equal_ignoring_case(option, "close");
+            state_.keep = state_.keep || equal_ignoring_case(option, "keep-alive");
             rest.remove_prefix(std::min(comma + 1, rest.size()));
         }
     }
@@ -188,14 +199,13 @@ void HttpReader::field_ends() {
 }
 
 void HttpReader::head_ends() {
-    in_head_ = false;
+    state_.in_head = false;
     request_.http_1_0 = parser_.http_minor == 0;
-    request_.keep_alive = !close_ && (keep_ || !request_.http_1_0);
+    request_.keep_alive = !state_.close && (state_.keep || !request_.http_1_0);
     check_head();
-    std::string().swap(head_);
-    overhead_ = 0;
-    if (fault_ != 0) return;
-    continue_ = expects_ && !request_.http_1_0 && (codings_ > 0 || parser_.content_length > 0);
+    state_.overhead = 0;
+    if (state_.fault != 0) return;
+    state_.wants_continue = state_.expects && !request_.http_1_0 && (state_.codings > 0 || parser_.content_length > 0);
     // A message without a body ends here, and llhttp says so without another byte.
     const llhttp_errno_t result = llhttp_execute(&parser_, "", 0);
     if (result == HPE_PAUSED)
@@ -210,12 +220,12 @@ void HttpReader::check_head() {
     if (parser_.http_major != 1 || parser_.http_minor > 1) return refuse(505, "HTTP/1.1 and HTTP/1.0 are spoken here");
     // A line that begins with a blank continues the one before (obs-fold; RFC 9112, 5.2): others might not read it so.
     if (head_.find("\n ") != head_.npos || head_.find("\n\t") != head_.npos) return refuse(400, "a header field is folded");
-    if (hosts_ > 1 || (hosts_ == 0 && !request_.http_1_0)) return refuse(400, "one Host field is wanted");
-    if (codings_ > 0 && request_.http_1_0) return refuse(400, "HTTP/1.0 has no Transfer-Encoding");
-    if (codings_ > 0 && (codings_ > 1 || !equal_ignoring_case(coding_, "chunked")))
+    if (state_.hosts > 1 || (state_.hosts == 0 && !request_.http_1_0)) return refuse(400, "one Host field is wanted");
+    if (state_.codings > 0 && request_.http_1_0) return refuse(400, "HTTP/1.0 has no Transfer-Encoding");
+    if (state_.codings > 0 && (state_.codings > 1 || !equal_ignoring_case(coding_, "chunked")))
         return refuse(501, "chunked is the only transfer coding known here");
     // llhttp must have read it so, too.
-    if (codings_ > 0 && (parser_.flags & F_CHUNKED) == 0) return refuse(400, malformed);
+    if (state_.codings > 0 && (parser_.flags & F_CHUNKED) == 0) return refuse(400, malformed);
     if (parser_.content_length > body_limit) return refuse(413, "the body is longer than 64 KiB");
 }
 
@@ -262,11 +272,11 @@ std::string_view date() {
 
 void http_response(std::string& out, const Reply& reply, const HttpAnswer& answer, std::string_view server_name) {
     const auto to = std::back_inserter(out);
-    fmt::format_to(to, "HTTP/1.1 {} {}\r\nDate: {}\r\nX-Served-By: {} pid={} thread={}\r\n", reply.status,
+    fmt::format_to(to, FMT_COMPILE("HTTP/1.1 {} {}\r\nDate: {}\r\nX-Served-By: {} pid={} thread={}\r\n"), reply.status,
                    reason(reply.status), date(), server_name, this_process(), reply.thread);
-    if (!reply.field.empty()) fmt::format_to(to, "{}\r\n", reply.field);
-    if (reply.type) fmt::format_to(to, "Content-Type: {}\r\n", reply.type);
-    if (reply.status != 204) fmt::format_to(to, "Content-Length: {}\r\n", reply.body.size());
+    if (!reply.field.empty()) fmt::format_to(to, FMT_COMPILE("{}\r\n"), reply.field);
+    if (reply.type) fmt::format_to(to, FMT_COMPILE("Content-Type: {}\r\n"), reply.type);
+    if (reply.status != 204) fmt::format_to(to, FMT_COMPILE("Content-Length: {}\r\n"), reply.body.size());
     if (answer.close)
         out += "Connection: close\r\n";
     else if (answer.http_1_0)

@@ -38,24 +38,43 @@ class HttpReader {
     std::size_t feed(std::string_view bytes);
 
     /// The message is complete, or faulty: nothing more will be taken.
-    [[nodiscard]] bool done() const noexcept { return complete_ || fault_ != 0; }
+    [[nodiscard]] bool done() const noexcept { return state_.complete || state_.fault != 0; }
 
     /// The status to refuse it with: the rest of the stream can't be told apart from a next request then, so the
     /// connection must be closed. 0: no fault.
-    [[nodiscard]] int fault() const noexcept { return fault_; }
+    [[nodiscard]] int fault() const noexcept { return state_.fault; }
     /// In words.
-    [[nodiscard]] const char* fault_text() const noexcept { return fault_text_; }
+    [[nodiscard]] const char* fault_text() const noexcept { return state_.fault_text; }
 
     /// Refuses the message for a reason that is not in its bytes: it comes no further.
     void give_up(int status, const char* text) noexcept { refuse(status, text); }
 
     /// True once, when the client waits for a `100 Continue` before it sends the body (RFC 9110, 10.1.1).
-    bool take_continue() noexcept { return std::exchange(continue_, false); }
+    bool take_continue() noexcept { return std::exchange(state_.wants_continue, false); }
 
     HttpRequest& request() noexcept { return request_; }
 
+    /// For the next message: all is as in a new reader, which would have to ask for its memory again.
+    void begin_again();
+
    private:
     friend struct HttpEvents;
+    /// What there is to be known of one message but its texts.
+    struct State {
+        std::size_t overhead = 0;       // bytes since the last one of the body: chunk headers, trailers
+        const char* checked = nullptr;  // up to here, in the bytes being fed
+        char before = 0;                // the last byte that was checked
+        int hosts = 0;
+        int codings = 0;
+        int fault = 0;
+        const char* fault_text = "";
+        bool in_head = true;
+        bool complete = false;
+        bool close = false;  // Connection: close
+        bool keep = false;   // Connection: keep-alive
+        bool expects = false;
+        bool wants_continue = false;
+    };
     void refuse(int status, const char* text) noexcept;
     void method_ends();
     void method_fault(const char* where) noexcept;
@@ -69,20 +88,8 @@ class HttpReader {
     std::string head_;  // as it came, until it is complete
     std::string name_;  // of the header field being read
     std::string value_;
-    std::string coding_;             // the value of Transfer-Encoding
-    std::size_t overhead_ = 0;       // bytes since the last one of the body: chunk headers, trailers
-    const char* checked_ = nullptr;  // up to here, in the bytes being fed
-    char before_ = 0;                // the last byte that was checked
-    int hosts_ = 0;
-    int codings_ = 0;
-    int fault_ = 0;
-    const char* fault_text_ = "";
-    bool in_head_ = true;
-    bool complete_ = false;
-    bool close_ = false;  // Connection: close
-    bool keep_ = false;   // Connection: keep-alive
-    bool expects_ = false;
-    bool continue_ = false;
+    std::string coding_;  // the value of Transfer-Encoding
+    State state_;
 };
 
 /// How the client of a request wants it answered.

@@ -1,6 +1,6 @@
 #include "line_protocol.hpp"
 
-#include <fmt/format.h>
+#include <fmt/compile.h>
 
 #include <array>
 
@@ -69,7 +69,7 @@ Work fib_of(std::string_view argument, const Service& service) {
     const auto n = parse_whole(argument);
     if (!n || *n < 1 || *n > largest)
         return line_error(fmt::format("fib wants a whole number from 1 to {}, as in: fib 30", largest));
-    const auto say = [](int, std::uint64_t value) { return text(fmt::format("fib: {}", value)); };
+    const auto say = [](int, std::uint64_t value) { return text(fmt::format(FMT_COMPILE("fib: {}"), value)); };
     if (*n <= fib_at_once) return say(*n, fib(*n));
     return Compute{*n, say};
 }

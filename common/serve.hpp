@@ -1,6 +1,7 @@
 /// A conversation with calls that wait: what several stages share. Who runs it is their difference.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <optional>
 #include <thread>
@@ -39,11 +40,11 @@ class Patience {
 
 /// Serves one client to the end, in the calling thread, waiting wherever there is something to wait for. `carry_out` is
 /// given each piece of Work and returns its Reply. What can't be helped, as where no memory is left, ends this conversation
-/// alone: it is logged, and not thrown.
+/// alone: it is logged, and not thrown. The buffers are those of the thread.
 template <class CarryOut>
-void serve(const Client& client, const Service& service, CarryOut carry_out) try {
+void serve(const Client& client, const Service& service, Buffers& buffers, CarryOut carry_out) try {
     const int fd = client.fd.get();
-    Session session(service, client.peer);
+    Session session(service, buffers, client.peer);
     Patience patience(fd, service.options.idle_timeout);
     for (;;) {
         switch (session.next()) {
@@ -60,6 +61,15 @@ void serve(const Client& client, const Service& service, CarryOut carry_out) try
     }
 } catch (const std::exception& why) {
     logging::given_up(why);
+}
+
+/// ... with buffers of its own. Where each client has a process or a thread, the stack is most of what he costs, and a
+/// thousand bytes decide on another page of it.
+template <class CarryOut>
+void serve(const Client& client, const Service& service, CarryOut carry_out) {
+    std::array<char, 1024> input;
+    Buffers buffers{input};
+    serve(client, service, buffers, std::move(carry_out));
 }
 
 /// Carries work out in the calling thread, which waits and computes by itself; what touches the shared tasks or the count is

@@ -11,9 +11,12 @@ namespace {
 /// Gives the memory back, too: an idle client keeps no buffer. (`text = {}` would keep it.)
 void release(std::string& text) noexcept { std::string().swap(text); }
 
+/// What is longer is not kept for the next one: it would be one client's memory in everybody's buffer.
+constexpr std::size_t most_room = 4096;
+
 }  // namespace
 
-Session::Session(const Service& service, std::string peer) : service_(service) {
+Session::Session(const Service& service, Buffers& buffers, std::string peer) : service_(service), buffers_(buffers) {
     if (service.options.framing == Framing::recv) speaks_ = Speaks::lines;
     if (logging::verbose()) log_ = std::make_unique<logging::Requests>(std::move(peer));
 }
@@ -126,7 +129,7 @@ bool Session::find_message() {
         // Empty lines before a request are ignored (RFC 9112, 2.2).
         consume(std::min(input().find_first_not_of("\r\n"), input().size()));
         if (input().empty()) return false;
-        http_ = std::make_unique<HttpReader>();
+        http_ = buffers_.reader ? std::move(buffers_.reader) : std::make_unique<HttpReader>();
     }
     if (!http_->done()) consume(http_->feed(input()));
     if (http_->take_continue()) out_ += "HTTP/1.1 100 Continue\r\n\r\n";
@@ -157,7 +160,8 @@ Work Session::message() {
     answer_ = {.head = request.method == "HEAD", .http_1_0 = request.http_1_0, .close = true};
     Work work = http_->fault() != 0 ? http_error(http_->fault(), http_->fault_text()) : api_work(request, service_);
     if (http_->fault() == 0) answer_.close = !request.keep_alive || !service_.keep_alive || (stopping_ && input().empty());
-    http_.reset();
+    http_->begin_again();
+    buffers_.reader = std::move(http_);
     return work;
 }
 
@@ -167,6 +171,7 @@ void Session::reply(const Reply& reply) {
     if (log_) log_->ended(reply.status);
     if (lost_) return;
     answered_ = true;
+    if (out_.empty()) out_.swap(buffers_.output);
     if (speaks_ == Speaks::http) {
         http_response(out_, reply, answer_, service_.options.about.name);
         closing_ = answer_.close;
@@ -183,6 +188,8 @@ std::string_view Session::output() const { return std::string_view(out_).substr(
 void Session::sent(std::size_t size) {
     sent_ += size;
     if (sent_ == out_.size()) {
+        out_.clear();
+        if (out_.capacity() <= most_room) out_.swap(buffers_.output);
         release(out_);
         sent_ = 0;
     } else if (sent_ > out_.size() / 2) {  // what has gone is let go, though not for each byte

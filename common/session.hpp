@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -21,6 +22,14 @@ enum class Next : std::uint8_t {
     close   ///< nothing: close the connection
 };
 
+/// What the conversations of one thread share. Mostly a request comes whole, and its reply leaves at once; so none needs
+/// memory of its own for what it uses for a moment, and an idle client keeps none.
+struct Buffers {
+    std::span<char> input;                    ///< where bytes are received; the memory is the caller's
+    std::string output = {};                  ///< has no text, but room for some
+    std::unique_ptr<HttpReader> reader = {};  ///< one that was used, and can be again
+};
+
 /// A session knows no descriptor, no clock and no thread (the idea of h11: a protocol without I/O). So it is tested without
 /// a network, and six servers share it to the letter. The first line that is not empty decides which protocol is spoken.
 ///
@@ -31,14 +40,16 @@ enum class Next : std::uint8_t {
 /// For one thread at a time. Never throws for anything a client does.
 class Session {
    public:
-    /// `service` must outlive the session. `peer` is the client's address, for the log.
-    explicit Session(const Service& service, std::string peer = {});
+    /// `service` and `buffers` must outlive the session. `peer` is the client's address, for the log.
+    Session(const Service& service, Buffers& buffers, std::string peer = {});
     Session(const Session&) = delete;
     Session& operator=(const Session&) = delete;
 
     /// What is needed next. Asked again without anything done in between, it answers the same.
     [[nodiscard]] Next next();
 
+    /// Where to receive, if nothing speaks against it.
+    [[nodiscard]] std::span<char> buffer() const noexcept { return buffers_.input; }
     /// Bytes of the client, when next() said `read`. They are read in place, so they must stay where they are until next()
     /// says something other than `work`, or work() gives anything but a Reply; what is left by then is copied. So a Reply
     /// that work() gives is to be passed to reply() at once, before another conversation uses the same buffer.
@@ -86,6 +97,7 @@ class Session {
     Work message();
 
     const Service& service_;
+    Buffers& buffers_;
     std::string_view borrowed_;  // input in the caller's buffer
     std::string kept_;           // input of our own, while borrowed_ is empty
     std::size_t taken_ = 0;      // of kept_

@@ -187,13 +187,11 @@ void receive_rest(int fd, Session& session) {
 }  // namespace
 
 bool recv_into(int fd, Session& session) {
-    // One page a thread: the one buffer of a loop, and no more than it must be where each client has a thread. It outlives
-    // the call, for the session reads the bytes in place.
-    thread_local std::array<char, 4096> buffer;
     if (stop::hung_up(fd)) {
         receive_rest(fd, session);
         return true;
     }
+    const std::span<char> buffer = session.buffer();
     const ssize_t size = recv(fd, buffer.data(), buffer.size(), 0);
     if (size > 0)
         session.received({buffer.data(), static_cast<std::size_t>(size)});

@@ -5,6 +5,7 @@
 #include <mutex>
 #include <thread>
 
+#include "room.hpp"
 #include "serve.hpp"
 #include "shared.hpp"
 
@@ -57,6 +58,7 @@ class Crowd {
             const std::lock_guard lock(mutex_);
             before = std::exchange(left_, std::move(place->thread));
             members_.erase(place);  // closes the connection
+            storm_.may_have_passed(members_.size());
             if (members_.empty()) empty_.notify_one();
         }
         if (before.joinable()) before.join();
@@ -65,6 +67,7 @@ class Crowd {
     std::mutex mutex_;
     std::condition_variable empty_;
     std::list<Member> members_;
+    Storm storm_;
     std::thread left_;
 };
 

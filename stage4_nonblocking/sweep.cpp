@@ -2,14 +2,13 @@
 
 #include "fib.hpp"
 #include "log.hpp"
-#include "room.hpp"
 
 Sweep::Sweep(const Service& service, const Listener& listener, const Rest& rest)
     : service_(service), listener_(listener), rest_(rest), tasks_(service.options.db) {}
 
-Sweep::Conversation::Conversation(Arrival arrival, const Service& service, TimePoint now)
+Sweep::Conversation::Conversation(Arrival arrival, const Service& service, Buffers& buffers, TimePoint now)
     : client(std::move(arrival.fd), arrival.peer),
-      session(service, arrival.peer),
+      session(service, buffers, arrival.peer),
       allowance(service.options.idle_timeout, now),
       until(now) {}
 
@@ -18,6 +17,7 @@ void Sweep::run() {
         rest();
         if (sockets_[0].revents != 0) accept_one();
         ask_those_named();
+        storm_.may_have_passed(conversations_.size(), sockets_);
     }
 }
 
@@ -57,7 +57,7 @@ void Sweep::welcome(Arrival arrival) {
     try {
         // Room in the list of sockets as well, so that the loop itself needs no memory.
         make_room(sockets_, conversations_.size() + 2);
-        conversations_.emplace_back(std::move(arrival), service_, now_);
+        conversations_.emplace_back(std::move(arrival), service_, buffers_, now_);
     } catch (const std::exception& shortage) {
         refuse(std::move(arrival.fd), shortage.what());
     }
@@ -75,19 +75,19 @@ void Sweep::ask_those_named() {
     for (auto c = conversations_.begin(); c != conversations_.end();) {
         // One who came in this round is not in the list yet.
         const bool named = ++i < sockets_.size() && sockets_[i].revents != 0;
-        const bool over = (named || now_ >= c->until) && !ask(*c);
+        const bool over = (named || now_ >= c->until) && !ask(*c, named);
         c = over ? conversations_.erase(c) : std::next(c);
     }
 }
 
 /// One client's turn: as far as it goes without waiting. False when the conversation is over.
-bool Sweep::ask(Conversation& c) try {
+bool Sweep::ask(Conversation& c, bool may_read) try {
     if (c.asleep) answer(c, *std::exchange(c.asleep, nullptr));
-    for (bool has_read = false;;) {
+    for (;;) {
         switch (c.session.next()) {
             case Next::read:
                 // recv(2) would block (EAGAIN): another time. Once a turn is enough, for the others wait theirs.
-                if (std::exchange(has_read, true) || !recv_into(c.client.fd.get(), c.session)) {
+                if (!std::exchange(may_read, false) || !recv_into(c.client.fd.get(), c.session)) {
                     put_aside(c, POLLIN);
                     return true;
                 }

@@ -8,7 +8,6 @@
 
 #include "fib.hpp"
 #include "log.hpp"
-#include "room.hpp"
 
 namespace {
 
@@ -30,13 +29,12 @@ EpollLoop::EpollLoop(const Service& service, const Listener& listener, Trigger t
     control(EPOLL_CTL_ADD, listener_.readiness(), listener_id, EPOLLIN);
 }
 
-EpollLoop::Conversation::Conversation(Arrival arrival, const Service& service, TimePoint now, Deadlines<Id>& deadlines,
-                                      Id id)
+EpollLoop::Conversation::Conversation(Arrival arrival, EpollLoop& loop, Id id)
     : client(std::move(arrival.fd), arrival.peer),
-      session(service, arrival.peer),
-      allowance(service.options.idle_timeout, now),
+      session(loop.service_, loop.buffers_, arrival.peer),
+      allowance(loop.service_.options.idle_timeout, loop.now_),
       interest(EPOLLIN),
-      deadline(deadlines, allowance.ends(session, now), id) {}
+      deadline(loop.deadlines_, allowance.ends(session, loop.now_), id) {}
 
 void EpollLoop::run() {
     std::array<epoll_event, 256> events;
@@ -53,13 +51,15 @@ void EpollLoop::run() {
             event.data.u64 == listener_id ? accept_some() : handle(event.data.u64, event.events);
         }
         while (const auto id = deadlines_.due(now_)) wake(*id);
+        storm_.may_have_passed(conversations_.size(), conversations_, again_, unfinished_);
     }
 }
 
 void EpollLoop::go_on(Id id) {
     Conversation& c = conversations_.find(id)->second;
     c.in_again = false;
-    drive(id, c);
+    // What has come for it since its last turn, level-triggered epoll reports.
+    drive(id, c, edge_);
 }
 
 void EpollLoop::handle(Id id, std::uint32_t events) {
@@ -67,22 +67,22 @@ void EpollLoop::handle(Id id, std::uint32_t events) {
     if (found == conversations_.end()) return;  // closed earlier in this round
     Conversation& c = found->second;
     if (c.in_again) return;  // had its turn
-    if (!c.asleep) return drive(id, c);
+    if (!c.asleep) return drive(id, c, true);
     // While its request waits, epoll was asked for nothing, and reports only what it always does: the client has reset the
     // connection. Left alone it would report so without end.
     if ((events & (EPOLLERR | EPOLLHUP)) != 0) close(id);
 }
 
 /// A client's turn: as far as it goes without waiting.
-void EpollLoop::drive(Id id, Conversation& c) try {
+void EpollLoop::drive(Id id, Conversation& c, bool may_read) try {
     if (c.asleep) answer(c, *std::exchange(c.asleep, nullptr));  // its time has come, see wake()
-    for (bool has_read = false;;) {
+    for (;;) {
         switch (c.session.next()) {
             case Next::read:
                 // Once a turn is enough. If there is more, level-triggered epoll tells again, after the others' turns. Of
                 // the edge we were told: it is for us to come back until recv(2) would block.
-                if (has_read && edge_) return again(id, c);
-                if (std::exchange(has_read, true) || !recv_into(c.client.fd.get(), c.session)) return rest(id, c, EPOLLIN);
+                if (!may_read && edge_) return again(id, c);
+                if (!std::exchange(may_read, false) || !recv_into(c.client.fd.get(), c.session)) return rest(id, c, EPOLLIN);
                 break;
             case Next::write:
                 if (!send_from(c.client.fd.get(), c.session)) return rest(id, c, EPOLLOUT);
@@ -193,7 +193,7 @@ void EpollLoop::welcome(Arrival arrival) {
         // Room among those whose turn ends early as well, so that the loop itself needs no memory.
         make_room(again_, conversations_.size() + 1);
         make_room(unfinished_, conversations_.size() + 1);
-        Conversation& c = conversations_.try_emplace(id, std::move(arrival), service_, now_, deadlines_, id).first->second;
+        Conversation& c = conversations_.try_emplace(id, std::move(arrival), *this, id).first->second;
         control(EPOLL_CTL_ADD, c.client.fd.get(), id, edge_ ? EPOLLIN | EPOLLOUT | EPOLLET : c.interest);
     } catch (const std::exception& shortage) {
         conversations_.erase(id);

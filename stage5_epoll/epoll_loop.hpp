@@ -1,12 +1,14 @@
 /// One thread that rests in epoll_wait(2) until something happens.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <unordered_map>
 #include <vector>
 
 #include "deadlines.hpp"
+#include "room.hpp"
 #include "session.hpp"
 #include "sockets.hpp"
 #include "tasks.hpp"
@@ -32,7 +34,7 @@ class EpollLoop {
     using Id = std::uint64_t;
 
     struct Conversation {
-        Conversation(Arrival arrival, const Service& service, TimePoint now, Deadlines<Id>& deadlines, Id id);
+        Conversation(Arrival arrival, EpollLoop& loop, Id id);
         Client client;
         Session session;
         Allowance allowance;
@@ -47,7 +49,7 @@ class EpollLoop {
     void wake(Id id);
     void accept_some();
     void welcome(Arrival arrival);
-    void drive(Id id, Conversation& c);
+    void drive(Id id, Conversation& c, bool may_read);
     void again(Id id, Conversation& c);
     void rest(Id id, Conversation& c, std::uint32_t events);
     bool carry_out(Conversation& c, Work work);
@@ -60,6 +62,8 @@ class EpollLoop {
     const Listener& listener_;
     const bool edge_;
     Tasks tasks_;
+    std::array<char, 4096> input_;  // for all clients
+    Buffers buffers_{input_};
     std::uint64_t answered_ = 0;  // one thread: no lock
     Fd epoll_;
     Deadlines<Id> deadlines_;
@@ -69,5 +73,6 @@ class EpollLoop {
     std::vector<Id> unfinished_;         // they, when they go on
     Id next_id_;
     TimePoint now_;  // of this round
+    Storm storm_;
     bool stopped_ = false;
 };

@@ -7,8 +7,6 @@
 #include <cerrno>
 #include <system_error>
 
-#include "room.hpp"
-
 Loop::Loop() : epoll_(epoll_create1(EPOLL_CLOEXEC)), event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
     epoll_event event{.events = EPOLLIN, .data = {.ptr = nullptr}};
     if (!epoll_ || !event_ || epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, event_.get(), &event) != 0)
@@ -49,6 +47,8 @@ void Loop::run() {
             socket ? socket->happened() : woken();
         }
         while (const auto timed = deadlines_.due(now_)) (*timed)->due();
+        const std::lock_guard lock(mutex_);  // for the last of these
+        storm_.may_have_passed(running_.size(), running_, ready_queue, round_, woken_);
     }
 }
 

@@ -12,6 +12,7 @@
 #include "co.hpp"
 #include "deadlines.hpp"
 #include "fd.hpp"
+#include "room.hpp"
 
 /// For one thread, but for wake(). It owns every coroutine that was spawned, down to the innermost that it awaits.
 class Loop {
@@ -64,6 +65,7 @@ class Loop {
     std::mutex mutex_;                            // for what follows, which other threads fill
     std::vector<std::coroutine_handle<>> woken_;
     TimePoint now_ = Clock::now();
+    Storm storm_;
     std::unordered_map<void*, Co<void>> running_;  // last, so that the frames go before what they refer to
 };
 

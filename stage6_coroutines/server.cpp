@@ -26,7 +26,7 @@ void Server::run() {
 Co<void> Server::converse(Client client) {
     try {
         const int fd = client.fd.get();
-        Session session(service_, client.peer);
+        Session session(service_, buffers_, client.peer);
         Socket socket(loop_, fd);
         Allowance allowance(service_.options.idle_timeout, loop_.now());
         for (;;) {
@@ -46,12 +46,8 @@ Co<void> Server::converse(Client client) {
                 case Next::work: {
                     // What is known is answered without a pause: the session still reads its input in the loop's buffer.
                     Work work = session.work();
-                    auto* const known = std::get_if<Reply>(&work);
-                    Reply reply;
-                    if (known)
-                        reply = std::move(*known);
-                    else
-                        reply = co_await carry_out(std::move(work));
+                    if (!std::holds_alternative<Reply>(work)) work = co_await carry_out(work);
+                    const Reply& reply = std::get<Reply>(work);
                     if (reply.counted) ++answered_;
                     session.reply(reply);
                     allowance.renew(loop_.now());
@@ -65,7 +61,8 @@ Co<void> Server::converse(Client client) {
     }
 }
 
-Co<Reply> Server::carry_out(Work work) {
+/// The work outlives this: who awaits it has it in his frame.
+Co<Reply> Server::carry_out(Work& work) {
     if (auto* wait = std::get_if<Wait>(&work)) {
         co_await loop_.sleep(wait->duration);
         co_return std::move(wait->reply);
@@ -80,10 +77,9 @@ Co<Reply> Server::carry_out(Work work) {
         co_return co_await pool_.run(std::move(job));
     }
     // Reads stay in the loop: they take less time than the way to another thread. (A checkpoint or another writer can hold
-    // one up, so "the loop never waits" is not quite true.)
-    Reply reply = store.run(tasks_, answered_);
-    co_await loop_.turn();
-    co_return reply;
+    // one up, so "the loop never waits" is not quite true.) The others have their turns even so: who awaits this one goes on
+    // after them.
+    co_return store.run(tasks_, answered_);
 }
 
 /// In a thread of the pool. A write has no use for the count, which is the loop's.

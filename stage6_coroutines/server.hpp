@@ -1,6 +1,7 @@
 /// The conversation as a coroutine.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <mutex>
 
@@ -19,13 +20,15 @@ class Server {
 
    private:
     Co<void> converse(Client client);
-    Co<Reply> carry_out(Work work);
+    Co<Reply> carry_out(Work& work);
     Reply write(const Store& store);
 
     const Service& service_;
     const Listener& listener_;
     Tasks tasks_;  // for reads, in the loop
     std::uint64_t answered_ = 0;
+    std::array<char, 4096> input_;  // for all clients
+    Buffers buffers_{input_};
     std::mutex mutex_;     // for what follows, which the pool's threads share
     Tasks written_tasks_;  // the same file, for writes
     Loop loop_;

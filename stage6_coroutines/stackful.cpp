@@ -29,7 +29,7 @@ Co<void> Stackful::converse(Client client) {
     std::optional<Fiber> fiber;
     try {
         watched.emplace(loop_, client.fd.get());
-        fiber.emplace([&] { serve(client, service_, [this](Work work) { return carry_out(std::move(work)); }); });
+        fiber.emplace([&] { serve(client, service_, buffers_, [this](Work work) { return carry_out(std::move(work)); }); });
     } catch (const std::exception& shortage) {  // no memory for a stack
         refuse(std::move(client), shortage.what());
         co_return;

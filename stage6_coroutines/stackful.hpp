@@ -1,6 +1,7 @@
 /// The blocking conversation of stage 1, unchanged, on stackful coroutines: greenlet's and gevent's model.
 #pragma once
 
+#include <array>
 #include <cstdint>
 
 #include "loop.hpp"
@@ -24,6 +25,8 @@ class Stackful {
     const Service& service_;
     const Listener& listener_;
     Tasks tasks_;
+    std::array<char, 4096> input_;  // for all clients
+    Buffers buffers_{input_};
     std::uint64_t answered_ = 0;  // one thread: no lock
     Loop loop_;
 };

@@ -570,6 +570,11 @@ class Server:
 
         return entries("fd"), entries("task"), len(children(self.pid))
 
+    def memory(self):
+        """How much memory all its processes have together, in bytes: what they share is counted once (Pss, proc(5))."""
+        rollups = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in self.pids()]
+        return sum(int(re.search(r"^Pss:\s*(\d+) kB", rollup, re.MULTILINE)[1]) for rollup in rollups) * 1024
+
     def wait_until_it_holds_no_more_than(self, before):
         """Waits until holds() is what it was, or less."""
         wait_for(lambda: all(now <= then for now, then in zip(self.holds(), before)), f"the server held no more than {before}",

@@ -24,7 +24,8 @@ class Stage:
     has_max_clients: bool = True        # takes --max-clients
     rests: bool = True                  # uses no processor time while nobody asks anything
     most: Optional[int] = None          # how many clients it can have at all, for want of descriptors that it can name
-    crowd: int = 0                      # how many idle connections it promises to keep
+    crowd: int = 0                      # how many idle connections it promises to keep,
+    bytes_each: Optional[int] = None    # and how much memory each of them takes at most
 
     @property
     def title(self):
@@ -74,22 +75,23 @@ def fixed(number, name, *options, servers, **differences):
 
 STAGES = (
     fixed(1, "stage1_sync", servers=1, fib_holds_others=True),
-    Stage(2, "stage2_fork", child_per_client=True, counts_others=False),
+    Stage(2, "stage2_fork", child_per_client=True, counts_others=False, crowd=250, bytes_each=40 * 1024),
     fixed(2, "stage2_fork", "--workers", "4", servers=4, counts_others=False),
-    Stage(3, "stage3_threads"),
+    Stage(3, "stage3_threads", crowd=1_000, bytes_each=16 * 1024),
     fixed(3, "stage3_threads", "--threads", "4", servers=4),
     # Each worker accepts as many as it serves, and as many again who wait there, though another worker may be free.
     fixed(3, "stage3_threads", "--workers", "2", "--threads", "2", servers=4, surely=2, counts_others=False),
     Stage(4, "stage4_nonblocking", fib_holds_others=True, rests=False),
-    Stage(4, "stage4_nonblocking", ("--wait", "poll"), fib_holds_others=True, crowd=2_000),
+    Stage(4, "stage4_nonblocking", ("--wait", "poll"), fib_holds_others=True, crowd=2_000, bytes_each=500),
     Stage(4, "stage4_nonblocking", ("--wait", "select"), fib_holds_others=True, most=1024),
-    Stage(5, "stage5_epoll", fib_holds_others=True, crowd=10_000),
-    Stage(5, "stage5_epoll", ("--trigger", "edge"), fib_holds_others=True, crowd=10_000),
+    Stage(5, "stage5_epoll", fib_holds_others=True, crowd=10_000, bytes_each=500),
+    Stage(5, "stage5_epoll", ("--trigger", "edge"), fib_holds_others=True, crowd=10_000, bytes_each=500),
     Stage(5, "stage5_epoll", ("--workers", "2"), fib_holds_others=None, counts_others=False, listens_alone=True),
-    Stage(6, "stage6_coroutines", crowd=10_000),
-    Stage(6, "stage6_coroutines", ("--pool", "0"), fib_holds_others=True, crowd=10_000),
+    Stage(6, "stage6_coroutines", crowd=10_000, bytes_each=1_000),
+    Stage(6, "stage6_coroutines", ("--pool", "0"), fib_holds_others=True, crowd=10_000, bytes_each=1_000),
     Stage(6, "stage6_coroutines", ("--workers", "2"), counts_others=False, listens_alone=True),
-    Stage(6, "stage6_coroutines", ("--flavor", "stackful"), fib_holds_others=True, crowd=5_000),
+    Stage(6, "stage6_coroutines", ("--flavor", "stackful"), fib_holds_others=True, crowd=5_000,
+          bytes_each=8 * 1024),
 )
 
 # Somebody else's server is measured against the plain case: several clients at once, one memory.

@@ -77,6 +77,17 @@ class Faults:
         finally:
             self._arm(0)
 
+    @contextlib.contextmanager
+    def counting(self, *calls):
+        """While this lasts, these calls are counted, and none fails."""
+        with self.hitting(*calls, error=0, times=0):
+            yield
+
+    @property
+    def counted(self):
+        """How many of the calls that were to be hit, or counted, there were."""
+        return self.LAYOUT.unpack(self.block)[6]
+
     def _arm(self, value):
         self.block[:4] = struct.pack("=I", value)
 

@@ -155,6 +155,10 @@ def thousands_stay_connected_and_are_all_answered(program):
         raise Failure(f"a crowd of {crowd} cannot be tried here: the hard limit on open files is {hard}")
     # The server starts with the soft limit that most shells have, and must raise it by itself.
     server = program.start(under=["sh", "-c", 'ulimit -Sn 1024; exec "$@"', "sh"])
+    with server.connect() as client:
+        expect(client.ask("6"), "fib: 8")
+    wait_for(lambda: server.pids() == server.lasting_pids(), "the client's process had ended")
+    held, memory = server.holds(), server.memory()
     clients = [server.connect() for _ in range(crowd)]
     program.notes.clear()
     for question, answer in (b"6\n", b"fib: 8\n"), (b"10\n", b"fib: 55\n"):
@@ -163,3 +167,10 @@ def thousands_stay_connected_and_are_all_answered(program):
         for number, client in enumerate(clients):
             came = client.socket.recv(100)
             expect(came, answer, f"the answer to client {number} of {crowd}")
+    more = server.memory() - memory
+    for client in clients:
+        client.close()
+    server.wait_until_it_holds_no_more_than(held)
+    if not program.is_built_with(b"__asan_init", b"__tsan_init"):       # which keep what is freed
+        expect(more / crowd <= program.stage.bytes_each, True, f"{more / crowd:.0f} bytes for each client")
+        wait_for(lambda: server.memory() - memory <= 0.2 * more + 65_536, f"most of {more} bytes was given back")

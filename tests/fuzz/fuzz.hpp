@@ -165,7 +165,7 @@ struct Record {
 class Conversation {
    public:
     Conversation(Servers& servers, const Way& way, std::string_view input)
-        : way_(way), server_(servers.fresh(way)), session_(server_.service), rest_(input), cuts_(way.cuts) {
+        : way_(way), server_(servers.fresh(way)), session_(server_.service, server_.buffers), rest_(input), cuts_(way.cuts) {
         ids_given = 0;
     }
     ~Conversation() { ids_given.reset(); }

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstring>
 #include <memory>
@@ -29,6 +30,8 @@ struct Server {
         : service(std::move(options), keep), tasks(service.options.db) {}
 
     Service service;
+    std::array<char, 1024> input;
+    Buffers buffers{input};
     Tasks tasks;
     std::uint64_t answered = 0;
 };
@@ -36,7 +39,7 @@ struct Server {
 /// One client: says something piece by piece, and is served at once, in the way of stage 1.
 class Client {
    public:
-    explicit Client(Server& server) : session(server.service, "127.0.0.1"), server_(server) { serve(); }
+    explicit Client(Server& server) : session(server.service, server.buffers, "127.0.0.1"), server_(server) { serve(); }
 
     /// One chunk, as recv(2) would give it, in a buffer that lives no longer than the session may look at it.
     Client& send(std::string_view bytes) {

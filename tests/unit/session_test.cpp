@@ -245,7 +245,7 @@ TEST(Session, LetsAClientGoWhoWasWaitedForBetweenRequestsOrInALine) {
 
 TEST(Session, LetsAClientGoWhoTakesNoReply) {
     Server server;
-    Session session(server.service);
+    Session session(server.service, server.buffers);
     const std::string input = get + "GET /fib/7 HTTP/1.1\r\n";
     session.received(input);
     answer(session);
@@ -256,7 +256,7 @@ TEST(Session, LetsAClientGoWhoTakesNoReply) {
 
 TEST(Session, ThatWasAbandonedClosesAtOnceAndForgetsALateReply) {
     Server server;
-    Session session(server.service);
+    Session session(server.service, server.buffers);
     session.received("sleep 1\n7\n");
     ASSERT_EQ(session.next(), Next::work);
     Work work = session.work();
@@ -270,7 +270,7 @@ TEST(Session, ThatWasAbandonedClosesAtOnceAndForgetsALateReply) {
 TEST(Session, AnswersWhatIsInProgressAndCompleteWhenItIsStopped) {
     Server server;
     const auto said = [&](const std::string& input) {
-        Session session(server.service);
+        Session session(server.service, server.buffers);
         session.received(input);
         EXPECT_EQ(session.next(), Next::work);
         Work work = session.work();
@@ -312,7 +312,7 @@ TEST(Session, AnswersNothingAfterTheLastWordAndReadsOnUntilTheClientHangsUp) {
 
 TEST(Session, ReadsNothingWhileOutputWaitsAndHasSaidAllWhenTheLastByteIsSent) {
     Server server;
-    Session session(server.service);
+    Session session(server.service, server.buffers);
     session.received("1\n2\nqu");
     answer(session);
     answer(session);
@@ -340,7 +340,7 @@ TEST(Session, ReadsNothingWhileOutputWaitsAndHasSaidAllWhenTheLastByteIsSent) {
 
 TEST(Session, WritesWhenNoRequestIsLeftOr64KiBWait) {
     Server server;
-    Session session(server.service);
+    Session session(server.service, server.buffers);
     const std::string name(8000, 'x');
     std::string input;
     for (int i = 0; i < 20; ++i) input += "hello " + name + "\n";
@@ -365,7 +365,7 @@ TEST(Session, KeepsNoMoreOutputThanIsStillToBeSent) {
     const std::size_t list_size = ask(server, "list\n").size();  // above 40 KB
     std::string input;
     for (int i = 0; i < 400; ++i) input += "list\n";
-    Session session(server.service);
+    Session session(server.service, server.buffers);
     session.received(input);
     const std::size_t before = allocated();
     for (;;) {  // a client who takes its replies, but never to the last byte

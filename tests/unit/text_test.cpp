@@ -174,7 +174,8 @@ TEST(Allowance, EndsAWhileAfterTheLastRequestAndSoonAfterTheLastWord) {
     Options options;
     options.db = ":memory:";
     const Service service(options);
-    Session session(service);
+    Buffers buffers{{}};
+    Session session(service, buffers);
     Allowance allowance(5s, now);
     EXPECT_EQ(allowance.ends(session, now + 1s), now + 5s);
     allowance.renew(now + 2s);
@@ -191,7 +192,8 @@ TEST(Allowance, EndsAWhileAfterTheLastRequestAndSoonAfterTheLastWord) {
 
 TEST(Allowance, OfZeroNeverEndsButForTheFarewell) {
     const Service service{Options()};
-    Session session(service);
+    Buffers buffers{{}};
+    Session session(service, buffers);
     Allowance allowance(0s, now);
     EXPECT_EQ(allowance.ends(session, now + 1000h), TimePoint::max());
     allowance.renew(now + 1s);
