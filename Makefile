@@ -52,14 +52,14 @@ LLHTTP_LIBS = $(if $(LLHTTP_SOURCES),,$(shell pkg-config --libs libllhttp))
 
 COMMON := $(patsubst %.cpp,$(BUILD)/%.o,$(wildcard common/*.cpp)) $(LLHTTP)
 UNIT := $(patsubst %.cpp,$(BUILD)/%.o,$(wildcard tests/unit/*.cpp))
-SOURCES := $(wildcard common/*.cpp stage*/*.cpp tests/unit/*.cpp tests/fuzz/*.cpp)
+SOURCES := $(wildcard common/*.cpp stage*/*.cpp tests/unit/*.cpp tests/fuzz/*.cpp tests/bench/*.cpp)
 HEADERS := $(wildcard common/*.hpp stage*/*.hpp tests/unit/*.hpp tests/fuzz/*.hpp)
 # The programs to be used stand in their stages' directories; those of the other variants in build/.
 PLACE := $(if $(filter release,$(VARIANT)),,$(BUILD)/)
 objects = $(patsubst %.cpp,$(BUILD)/%.o,$(filter-out %/naive.cpp,$(wildcard $1/*.cpp)))
 PROGRAMS := $(foreach stage,$(STAGES),$(PLACE)$(stage)/$(stage))
 
-.PHONY: all help clean test soak fuzz naive lint format deps deps-all diff $(STAGES)
+.PHONY: all help clean test bench soak fuzz naive lint format deps deps-all diff $(STAGES)
 .DELETE_ON_ERROR:
 all: $(PROGRAMS)
 
@@ -110,6 +110,12 @@ build/faults.so: tests/faults.c Makefile
 # The unit tests run elsewhere, and replay what is in here.
 $(BUILD)/tests/unit/fuzz_test.o: CPPFLAGS += -DFUZZ_FOLDER='"$(CURDIR)/tests/fuzz"'
 
+# The benchmark's load generator and its two references.
+BENCH := $(patsubst tests/bench/%.cpp,$(BUILD)/bench/%,$(wildcard tests/bench/*.cpp))
+$(BENCH): $(BUILD)/bench/%: $(BUILD)/tests/bench/%.o
+	@mkdir -p $(@D)
+	$(CXX) $(LDFLAGS) $^ -lfmt -o $@
+
 $(BUILD)/session_fuzz: $(BUILD)/tests/fuzz/session_fuzz.o $(COMMON)
 	$(CXX) $(LDFLAGS) -fsanitize=fuzzer $^ $(LDLIBS) -lgtest -o $@
 
@@ -127,6 +133,8 @@ help:
 	@echo 'make test                builds what is missing and runs the tests; ends with: N passed, N failed'
 	@echo "make test SERVER='python3 theirs.py {port}'"
 	@echo '                         which parts of the protocols does a server of your own keep?'
+	@echo 'make bench               how fast the servers are, beside two references and their peers: tests/bench/RESULTS.md;'
+	@echo "                         QUICK=1 takes minutes instead of half an hour, and writes to the terminal; ONLY='costs memory'"
 	@echo 'make soak                a mixed load on each technique, in release and under asan; SECONDS=60 STAGE=5 VARIANT=asan'
 	@echo 'make fuzz SECONDS=60     looks for input that breaks a promise of the protocols, for so long (60 unless told otherwise)'
 	@echo 'make diff FROM=1 TO=3    what changes in the code from one stage to another'
@@ -137,8 +145,12 @@ help:
 
 # The unit tests have one thread, and nothing for ThreadSanitizer to find.
 UNIT_TESTS := $(if $(filter tsan,$(VARIANT)),,$(BUILD)/unit_tests)
-test: $(if $(SERVER),,$(PROGRAMS) $(UNIT_TESTS) build/faults.so)
+test: $(if $(SERVER),,$(PROGRAMS) $(UNIT_TESTS) build/faults.so $(if $(filter release,$(VARIANT)),$(BENCH)))
 	@python3 tests/run.py $(if $(SERVER),--server '$(SERVER)',--variant $(VARIANT) $(UNIT_TESTS:%=--unit %)) $(TESTS)
+
+bench: $(PROGRAMS) $(BENCH)
+	@$(if $(filter release,$(VARIANT)),,echo 'a $(VARIANT) build is not measured' >&2; exit 2)
+	@python3 tests/bench/bench.py $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick,--output tests/bench/RESULTS.md)
 
 # Both, unless VARIANT says which. Each is built by a make of its own, which takes nothing over from this one.
 SOAKED := $(if $(filter file,$(origin VARIANT)),release asan,$(VARIANT))

@@ -61,7 +61,7 @@ std::optional<std::string> decoded(std::string_view text) {
     return plain;
 }
 
-/// A target taken apart; a part of what it was made from, which must outlive it.
+/// A target taken apart. Parts of it are in the text that it was made from, which must outlive it.
 struct Target {
     std::string_view authority;  ///< of an absolute target; else empty
     std::string path;            ///< decoded

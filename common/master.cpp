@@ -79,6 +79,15 @@ std::string signal_name(int signal) {
     return name ? fmt::format("SIG{}", name) : fmt::format("signal {}", signal);
 }
 
+void tell_how_it_ended(pid_t worker, int status) {
+    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
+        logging::critical("WORKER TIMEOUT (pid:{})", worker);
+    else if (WIFSIGNALED(status))
+        logging::error("Worker (pid:{}) was sent {}!", worker, signal_name(WTERMSIG(status)));
+    else if (WEXITSTATUS(status) != 0)
+        logging::error("Worker (pid:{}) exited with code {}", worker, WEXITSTATUS(status));
+}
+
 /// nohup(1) makes the server ignore the terminal's end.
 bool is_ignored(int signal) noexcept {
     struct sigaction action {};
@@ -133,7 +142,7 @@ int Master::run(Listener* shared) {
             default: break;  // none came, and a place may be filled
         }
     }
-    return stop::end(std::move(workers_), signals_);
+    return stop::end(std::move(workers_), signals_, tell_how_it_ended);
 }
 
 void Master::fill_places() {
@@ -194,12 +203,7 @@ int Master::next_signal() {
 
 void Master::reap() {
     stop::reap(workers_, [this](pid_t worker, int status) {
-        if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
-            logging::critical("WORKER TIMEOUT (pid:{})", worker);
-        else if (WIFSIGNALED(status))
-            logging::error("Worker (pid:{}) was sent {}!", worker, signal_name(WTERMSIG(status)));
-        else if (WEXITSTATUS(status) != 0)
-            logging::error("Worker (pid:{}) exited with code {}", worker, WEXITSTATUS(status));
+        tell_how_it_ended(worker, status);
         const auto place = std::find_if(places_.begin(), places_.end(), [=](const Place& p) { return p.worker == worker; });
         if (place == places_.end()) return;  // it was retired
         place->worker = 0;

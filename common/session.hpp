@@ -48,7 +48,7 @@ class Session {
     /// What is needed next. Asked again without anything done in between, it answers the same.
     [[nodiscard]] Next next();
 
-    /// Where to receive, if nothing speaks against it.
+    /// The thread's buffer, to receive bytes in.
     [[nodiscard]] std::span<char> buffer() const noexcept { return buffers_.input; }
     /// Bytes of the client, when next() said `read`. They are read in place, so they must stay where they are until next()
     /// says something other than `work`, or work() gives anything but a Reply; what is left by then is copied. So a Reply

@@ -113,15 +113,18 @@ void reap(std::vector<pid_t>& children, const std::function<void(pid_t child, in
         if (std::erase(children, pid) > 0 && ended) ended(pid, status);
 }
 
-int end(std::vector<pid_t> children, const sigset_t& signals) {
+int end(std::vector<pid_t> children, const sigset_t& signals, const std::function<void(pid_t child, int status)>& ended) {
     bool well = true;
-    const auto ended = [&](pid_t /*child*/, int status) { well = well && status == 0; };
+    const auto note = [&](pid_t child, int status) {
+        well = well && status == 0;
+        if (ended) ended(child, status);
+    };
     for (const pid_t child : children) kill(child, SIGTERM);
-    reap(children, ended);
+    reap(children, note);
     while (!children.empty() && !asked_again) {
         const int signal = sigwaitinfo(&signals, nullptr);
         if (signal == SIGINT || signal == SIGTERM || signal == SIGALRM) take(signal);
-        reap(children, ended);
+        reap(children, note);
     }
     if (children.empty() && well) return 0;
     for (const pid_t child : children) kill(child, SIGKILL);

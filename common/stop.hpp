@@ -34,8 +34,10 @@ void in_parent() noexcept;
 /// keeps them) are of no concern. Does not wait. waitpid(2).
 void reap(std::vector<pid_t>& children, const std::function<void(pid_t child, int status)>& ended = {});
 /// The parent's end: passes the stop on to its children, and waits for them, for ten seconds or until it is asked again.
-/// `signals`, all of them blocked, has at least SIGCHLD and those of on_signals(). Returns the exit status.
-int end(std::vector<pid_t> children, const sigset_t& signals);
+/// `signals`, all of them blocked, has at least SIGCHLD and those of on_signals(). Tells as reap() does how each of them
+/// did, and returns the exit status.
+int end(std::vector<pid_t> children, const sigset_t& signals,
+        const std::function<void(pid_t child, int status)>& ended = {});
 
 /// In a child, right after fork(2): from now on only SIGTERM stops, which the parent sends, since the terminal's signals
 /// reach parent and children alike; the parent's death does, too. Listeners are the parent's to shut down, since that would

@@ -27,7 +27,7 @@ constexpr auto set_up =
     " description TEXT NOT NULL,"
     " done INTEGER NOT NULL)";
 
-// How much memory SQLite uses nobody asks here; to keep the count, under a lock, would cost a tenth of a read.
+// How much memory SQLite uses nobody asks here, and to keep count of it takes a lock for each allocation.
 const int no_statistics = sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
 
 /// Whether the disk is full, or a limit to what may be on it is reached. Where a commit fails, SQLite does not keep the

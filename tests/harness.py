@@ -213,6 +213,17 @@ def processor_ticks(pid):
     return int(fields[11]) + int(fields[12])
 
 
+def stand_still(pids):
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    wait_for(lambda: all(stat_fields(pid)[0] == "T" for pid in pids), f"{pids} stood still")
+
+
+def go_on(pids):
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
+
+
 def wakeups(pid):
     """How often the threads of a process have gone to sleep: it grows with every time that one of them wakes."""
     status = "".join(path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/status"))

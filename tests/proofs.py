@@ -1,13 +1,17 @@
 """Proofs that the suite can be trusted: it passes a server that is right, and finds each flaw of one that is not."""
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 from fault_table import fault_table
 from harness import CHECKS, Failure, Program, expect, expect_match, together
-from stages import THEIRS
+from stages import THEIRS, plain
 
 HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE / "bench"))
+import bench    # noqa: E402: a path of its own
+
 PARTS = "fib", "sleep", "count", "lines", "lesson", "disappear"     # what fib_server.py speaks
 
 # Each flaw, and the check that is there to find it.
@@ -92,6 +96,63 @@ def the_readme_tells_which_faults_are_tried():
         return "its table is not what this prints: python3 tests/run.py --faults"
 
 
+# ---- The benchmark ------------------------------------------------------------------------------------------------------
+
+def the_readme_quotes_the_benchmark():
+    readme, results = [path.read_text() for path in (HERE.parent / "README.md", HERE / "bench" / "RESULTS.md")]
+    if bench.headline_in(readme) != bench.headline_in(results):
+        return "its table is not that of tests/bench/RESULTS.md"
+
+
+def the_load_generator_checks_every_reply():
+    def load(kind, *options):
+        return subprocess.run([bench.BUILD / "load", str(references[kind].server.port), "--ms", "20", *options], check=False,
+                              capture_output=True, text=True, timeout=60)
+
+    line, answer = ["--request", "fib 1\n"], ["--reply", "fib: 1"]
+    get = ["--http", "--request", bench.http_request("GET", "/fib/1")]
+    references = bench.references()
+    try:
+        for reference in references.values():
+            reference.start()
+        for kind, right in (("lines", [*line, *answer]), ("lines", [*line, *answer, "--depth", "16", "--connections", "5"]),
+                            ("lines", [*line, *line, *answer, *answer, "--idle", "3", "--latency"]),
+                            ("http", [*get, "--reply", '{"n":1,"fib":1}', "--close", "--connections", "2"])):
+            finished = load(kind, *right)
+            expect((finished.returncode, finished.stderr), (0, ""), f"the status for {right}")
+            expect(json.loads(finished.stdout)["requests"] > 0, True, finished.stdout)
+        for kind, wrong in (("lines", [*line, "--reply", "fib: 2"]), ("lines", [*line, "--reply", "fib: "]),
+                            ("lines", [*line, "--reply", "fib: 1, and more"]),
+                            ("lines", [*line, *line, *answer, "--reply", "fib: 2"]),
+                            ("lines", ["--request", "fib 1\nfib 1\n", *answer]),
+                            ("http", [*get, "--reply", '{"n":1,"fib":2}']), ("http", [*get, "--reply", "{}"])):
+            finished = load(kind, *wrong)
+            expect(finished.returncode, 1, f"the status for {wrong}")
+            expect_match(finished.stderr.splitlines()[0], "load: this is not the reply: .+")
+        expect(load("lines", *line, *answer, *answer).returncode, 2, "the status where a request is missing")
+    except Failure as failure:
+        return str(failure)
+    finally:
+        for reference in references.values():
+            reference.end()
+
+
+def the_benchmark_compares():
+    references, five = bench.references(), bench.ours(plain(5))
+    everybody = [*references.values(), five]
+    try:
+        for one in everybody:
+            one.start()
+        for workload in bench.WORKLOADS:
+            measured = bench.side_by_side(workload, [five], 2, references[workload.kind], ms=10, rounds=2)[five]
+            expect((len(measured.ratios), measured.requests > 0), (2, True), workload.name)
+    except (Failure, RuntimeError) as failure:
+        return str(failure)
+    finally:
+        for one in everybody:
+            one.end()
+
+
 def proofs():
     """All proofs, as names and functions that return None or what is wrong."""
     found = [(f"passes what is right, {one.name}", lambda one=one: passes_what_is_right(one))
@@ -99,4 +160,7 @@ def proofs():
     found += [(f"finds a server that {flaw}", lambda flaw=flaw: finds(flaw)) for flaw in FLAWS]
     return found + [("notices a failure in a helper thread", notices_a_failure_in_a_helper_thread),
                     ("the readme tells which faults are tried", the_readme_tells_which_faults_are_tried),
+                    ("the readme quotes the benchmark", the_readme_quotes_the_benchmark),
+                    ("the load generator checks every reply", the_load_generator_checks_every_reply),
+                    ("the benchmark compares", the_benchmark_compares),
                     ("judges a stranger", judges_a_stranger)]

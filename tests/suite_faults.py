@@ -15,9 +15,10 @@ import struct
 import time
 from pathlib import Path
 
-from harness import Fault, Gone, NotRun, check_program, expect, expect_match, processor_ticks, readable, wait_for
+from harness import (Fault, Gone, NotRun, check_program, expect, expect_match, go_on, processor_ticks, readable, stand_still,
+                     wait_for)
 from stages import plain
-from suite_hostile import go_on, stand_still, wait_until_all_have_left
+from suite_hostile import wait_until_all_have_left
 from suite_lines import add, expect_reply, show
 from suite_limits import serves_several
 from suite_workers import client_of_each, has_workers, notices, shares_its_listener

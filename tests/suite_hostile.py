@@ -13,8 +13,8 @@ import socket
 import time
 from pathlib import Path
 
-from harness import (Fault, Failure, check, children, expect, expect_each, readable, request, stat_fields, together, wait_for,
-                     writable)
+from harness import (Fault, Failure, check, children, expect, expect_each, go_on, readable, request, stand_still, stat_fields,
+                     together, wait_for, writable)
 from suite_limits import expect_survives, send_until_stuck, serves_several
 from suite_lines import reach_all_workers
 from suite_loops import many_tasks
@@ -283,16 +283,6 @@ def a_flood_of_messages_is_answered_in_order(server):
 
 
 # ---- Signals that nobody wants ------------------------------------------------------------------------------------------
-
-def stand_still(pids):
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    wait_for(lambda: all(stat_fields(pid)[0] == "T" for pid in pids), f"{pids} stood still")
-
-
-def go_on(pids):
-    for pid in pids:
-        os.kill(pid, signal.SIGCONT)
 
 
 @check("hostile", ours=True,

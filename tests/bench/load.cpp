@@ -1,0 +1,246 @@
+// A load generator: so many connections, each of which asks again as soon as it has its reply, and every reply is checked.
+// Ends with one line of JSON: how many requests were answered in how many seconds (and how many with those before, to warm
+// up) and, if asked, how long they took.
+#include <fmt/format.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <chrono>
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <vector>
+
+#include "fd.hpp"
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+struct Plan {
+    int port = 0;
+    std::size_t connections = 1;
+    std::size_t depth = 1;  // requests sent at once
+    std::size_t idle = 0;   // connections that ask once and then no more
+    int ms = 400;
+    std::vector<std::string> requests;  // in turn
+    std::vector<std::string> replies;   // theirs: the line, or the response's body
+    bool http = false;
+    bool close = false;  // a connection for each request
+    bool latency = false;
+};
+
+[[noreturn]] void fail(const char* call) { throw std::system_error(errno, std::generic_category(), call); }
+
+[[noreturn]] void wrong(std::string_view came) {
+    throw std::runtime_error(fmt::format("this is not the reply: {}", came.substr(0, 1000)));
+}
+
+// --- replies -----------------------------------------------------------------------------------------------------------
+
+/// How long the first response in these bytes is, with a body that is the right one; 0: it is not complete.
+std::size_t response_size(std::string_view bytes, std::string_view reply) {
+    const auto end = bytes.find("\r\n\r\n");
+    if (end == bytes.npos) return 0;
+    const std::string_view head = bytes.substr(0, end + 2);
+    if (!head.starts_with("HTTP/1.1 200 ")) wrong(bytes);
+    constexpr std::string_view name = "ontent-Length: ";  // some write a small c
+    const auto field = head.find(name);
+    if (field == head.npos) wrong(bytes);
+    std::size_t length = 0;
+    std::from_chars(head.data() + field + name.size(), head.data() + head.size(), length);
+    const std::string_view body = bytes.substr(end + 4);
+    if (body.size() < length) return 0;
+    if (length != reply.size() || !body.starts_with(reply)) wrong(bytes);
+    return end + 4 + length;
+}
+
+/// The same for a line with its LF.
+std::size_t line_size(std::string_view bytes, std::string_view reply) {
+    const auto end = bytes.find('\n');
+    if (end == bytes.npos) return 0;
+    if (bytes.substr(0, end) != reply) wrong(bytes);
+    return end + 1;
+}
+
+// --- connections ---------------------------------------------------------------------------------------------------------
+
+class Load {
+   public:
+    explicit Load(Plan plan)
+        : plan_(std::move(plan)), epoll_(epoll_create1(EPOLL_CLOEXEC)), connections_(plan_.connections) {
+        const std::size_t kinds = plan_.requests.size();
+        for (std::size_t first = 0; first < kinds; ++first) {
+            std::string& batch = batches_.emplace_back();
+            for (std::size_t i = 0; i < plan_.depth; ++i) batch += plan_.requests[(first + i) % kinds];
+        }
+        for (std::size_t i = 0; i < plan_.idle; ++i) {
+            idle_.push_back(connect());
+            ask(idle_.back());
+            while (idle_.back().awaited > 0) receive(idle_.back(), 0);
+        }
+        for (Connection& connection : connections_) {
+            connection = connect();
+            watch(connection);
+        }
+    }
+
+    /// A round to warm up, and then for as long as planned.
+    void run() {
+        const std::size_t to_warm_up = answered_ + plan_.connections * plan_.depth;
+        for (Connection& connection : connections_) ask(connection);
+        go_on([&] { return answered_ >= to_warm_up; });
+        const std::size_t before = answered_;
+        times_.clear();
+        const auto start = Clock::now();
+        const auto until = start + std::chrono::milliseconds(plan_.ms);
+        go_on([&] { return (now_ = Clock::now()) >= until; });
+        const double seconds = std::chrono::duration<double>(now_ - start).count();
+        fmt::print(R"({{"requests": {}, "in_all": {}, "seconds": {:.6f})", answered_ - before, answered_, seconds);
+        if (plan_.latency && !times_.empty()) {
+            std::sort(times_.begin(), times_.end());
+            const auto us = [&](std::size_t percent) {
+                return std::chrono::duration<double, std::micro>(times_[(times_.size() - 1) * percent / 100]).count();
+            };
+            fmt::print(R"(, "p50": {:.1f}, "p99": {:.1f}, "worst": {:.1f})", us(50), us(99), us(100));
+        }
+        fmt::print("}}\n");
+    }
+
+   private:
+    struct Connection {
+        Fd fd;
+        std::size_t next = 0;     // of the requests
+        std::size_t awaited = 0;  // replies
+        std::string rest;         // of a reply, the beginning
+        Clock::time_point asked;
+    };
+
+    [[nodiscard]] Connection connect() const {
+        Connection connection;
+        connection.fd = Fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+        const sockaddr_in address{.sin_family = AF_INET,
+                                  .sin_port = htons(static_cast<in_port_t>(plan_.port)),
+                                  .sin_addr = {.s_addr = htonl(INADDR_LOOPBACK)},
+                                  .sin_zero = {}};
+        if (!connection.fd) fail("socket");
+        if (::connect(connection.fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
+            fail("connect");
+        const int on = 1;
+        setsockopt(connection.fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+        return connection;
+    }
+
+    void watch(Connection& connection) {
+        epoll_event event{.events = EPOLLIN, .data = {.ptr = &connection}};
+        if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, connection.fd.get(), &event) != 0) fail("epoll_ctl");
+    }
+
+    void ask(Connection& connection) {
+        const std::string& batch = batches_[connection.next];
+        if (plan_.latency) connection.asked = Clock::now();
+        if (send(connection.fd.get(), batch.data(), batch.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(batch.size()))
+            fail("send");
+        connection.awaited = plan_.depth;
+    }
+
+    /// Takes what has come, and checks it.
+    void receive(Connection& connection, int flags) {
+        const ssize_t size = recv(connection.fd.get(), buffer_.data(), buffer_.size(), flags);
+        if (size < 0) fail("recv");
+        if (size == 0) throw std::runtime_error("the server has closed a connection that waits for a reply");
+        std::string_view bytes(buffer_.data(), static_cast<std::size_t>(size));
+        std::string& rest = connection.rest;
+        if (!rest.empty()) bytes = rest.append(bytes);
+        while (!bytes.empty()) {
+            if (connection.awaited == 0) wrong(bytes);
+            const std::string_view reply = plan_.replies[connection.next];
+            const std::size_t taken = plan_.http ? response_size(bytes, reply) : line_size(bytes, reply);
+            if (taken == 0) break;
+            bytes.remove_prefix(taken);
+            if (++connection.next == plan_.replies.size()) connection.next = 0;
+            --connection.awaited;
+            ++answered_;
+        }
+        rest = std::string(bytes);
+    }
+
+    template <class Done>
+    void go_on(Done done) {
+        std::array<epoll_event, 256> events;
+        while (!done()) {
+            const int ready = epoll_wait(epoll_.get(), events.data(), events.size(), 10'000);
+            if (ready == 0) throw std::runtime_error("no reply for ten seconds");
+            for (int i = 0; i < ready; ++i) {
+                auto& connection = *static_cast<Connection*>(events[static_cast<std::size_t>(i)].data.ptr);
+                receive(connection, MSG_DONTWAIT);
+                if (connection.awaited > 0) continue;
+                if (plan_.latency) times_.push_back(Clock::now() - connection.asked);
+                if (plan_.close) {
+                    connection = connect();
+                    watch(connection);
+                }
+                ask(connection);
+            }
+        }
+    }
+
+    const Plan plan_;
+    Fd epoll_;
+    std::vector<std::string> batches_;  // by their first request
+    std::vector<Connection> idle_;
+    std::vector<Connection> connections_;
+    std::vector<Clock::duration> times_;
+    std::size_t answered_ = 0;
+    Clock::time_point now_;
+    std::array<char, 262'144> buffer_;
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    Plan plan;
+    CLI::App app("asks a server on 127.0.0.1 again and again, and checks every reply", "load");
+    app.add_option("port", plan.port)->required();
+    app.add_option("--request", plan.requests, "the bytes to be sent; several: in turn")
+        ->required()
+        ->allow_extra_args(false);
+    app.add_option("--reply", plan.replies, "the line expected, or with --http the body; as many")
+        ->required()
+        ->allow_extra_args(false);
+    app.add_flag("--http", plan.http, "replies are HTTP responses");
+    app.add_option("--connections", plan.connections)->check(CLI::Range(1, 20'000))->capture_default_str();
+    app.add_option("--depth", plan.depth, "requests sent at once on each")
+        ->check(CLI::Range(1, 1'000))
+        ->capture_default_str();
+    app.add_option("--idle", plan.idle, "further connections that ask once, and stay")->check(CLI::Range(0, 20'000));
+    app.add_option("--ms", plan.ms, "for so long")->check(CLI::Range(1, 600'000))->capture_default_str();
+    app.add_flag("--close", plan.close, "a connection for each request");
+    app.add_flag("--latency", plan.latency, "tell how long the replies took, in microseconds");
+    CLI11_PARSE(app, argc, argv);
+    if (plan.requests.size() != plan.replies.size()) {
+        fmt::print(stderr, "load: as many --reply are wanted as --request\n");
+        return 2;
+    }
+    rlimit descriptors{};
+    getrlimit(RLIMIT_NOFILE, &descriptors);
+    descriptors.rlim_cur = descriptors.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &descriptors);
+    try {
+        Load(std::move(plan)).run();
+        return 0;
+    } catch (const std::exception& error) {
+        fmt::print(stderr, "load: {}\n", error.what());
+        return 1;
+    }
+}
