@@ -350,7 +350,8 @@ class Bench:
         rows = []
         for one in order:
             cells = [found[workload, 64].get(one) for workload in workloads]
-            if any(cells):
+            # Whose processes come and go with the clients takes part of its time along.
+            if any(cells) and not (one.stage and one.stage.child_per_client):
                 rows.append([one.title, *["–" if cell is None else "{:.1f} + {:.1f}".format(*cell.per_request())
                                           for cell in cells]])
         dearer = [sum(found[PUT, 64][one].per_request()) / sum(found[TASK, 64][one].per_request())
@@ -694,7 +695,7 @@ def main():
     text = (f"# How fast the servers are\n\nMade by `make bench{' QUICK=1' if options.quick else ''}`"
             f"{', of which ' + ', '.join(options.only) + ' last,' if options.only else ''} on {datetime.date.today()}, on: "
             f"{machine()}.\n\nWhat is measured, and how, stands at the beginning of [bench.py](bench.py).\n"
-            + "".join(f"\n## {heading}\n{body}" for heading, body in sections.items()))
+            + "".join(f"\n## {heading}\n{body.rstrip()}\n" for heading, body in sections.items()))
     if options.output:
         Path(options.output).write_text(text)
         quote(text)
