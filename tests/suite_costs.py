@@ -3,7 +3,7 @@
 (What they cost in time is measured by `make bench`, and asserted nowhere.)
 """
 from harness import check_program, expect, request
-from suite_faults import Faults
+from suite_faults import start
 
 # What a server calls, under whichever name faults.c has it: to wait; and all that it should not call for a small request.
 WAITS = "poll", "ppoll", "pselect", "epoll_wait"
@@ -31,8 +31,7 @@ def askable(stage, questions):
 
 @check_program("costs", row=True)
 def a_small_request_allocates_nothing(program):
-    faults = Faults(program)
-    server = program.start()
+    server, faults = start(program)
     for question, answer in askable(program.stage, SMALL):
         with server.connect() as client:
             ask_often(client, question, answer, 3)
@@ -43,8 +42,8 @@ def a_small_request_allocates_nothing(program):
 
 @check_program("costs", row=True)
 def a_small_request_is_a_wait_a_recv_and_a_send(program):
-    faults, stage = Faults(program), program.stage
-    server = program.start()
+    server, faults = start(program)
+    stage = program.stage
     for question, answer in askable(stage, SMALL + A_READ):
         # Of an edge one is told once, and must come back and read until there is no more: that is its price. And to read the
         # tasks ends one's turn; before the next one the loop looks whether others have come.

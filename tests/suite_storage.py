@@ -257,6 +257,9 @@ def another_disk_in_its_place_is_503(program):
     disk = Disk(program)
     server, most = disk.server, connections(program.stage)
     add_task(server, title="before")
+    for client in client_of_each(server, program.stage.workers or 1):   # so that each has opened the right one
+        expect_match(client.ask("list"), "tasks: 1")
+        client.close()
     disk.command("mkdir copy && mount -t tmpfs none copy && cp -a disk/. copy && mount -o remount,ro copy "
                  "&& mount --bind copy disk")
     for _ in range(most + 2):
