@@ -52,6 +52,8 @@ LLHTTP_LIBS = $(if $(LLHTTP_SOURCES),,$(shell pkg-config --libs libllhttp))
 
 COMMON := $(patsubst %.cpp,$(BUILD)/%.o,$(wildcard common/*.cpp)) $(LLHTTP)
 UNIT := $(patsubst %.cpp,$(BUILD)/%.o,$(wildcard tests/unit/*.cpp))
+# The benchmark's load generator and its two references.
+BENCH := $(patsubst tests/bench/%.cpp,$(BUILD)/bench/%,$(wildcard tests/bench/*.cpp))
 SOURCES := $(wildcard common/*.cpp stage*/*.cpp tests/unit/*.cpp tests/fuzz/*.cpp tests/bench/*.cpp)
 HEADERS := $(wildcard common/*.hpp stage*/*.hpp tests/unit/*.hpp tests/fuzz/*.hpp)
 # The programs to be used stand in their stages' directories; those of the other variants in build/.
@@ -82,7 +84,7 @@ $(foreach stage,$(STAGES),$(eval $(call stage_rules,$(stage),$(firstword $(subst
 
 # Before deps has run there is nothing to compile with.
 ifneq ($(filter deps deps-all,$(MAKECMDGOALS)),)
-$(COMMON) $(UNIT) $(BUILD)/tests/fuzz/session_fuzz.o $(foreach stage,$(STAGES),$(call objects,$(stage))): | $(filter deps deps-all,$(MAKECMDGOALS))
+$(COMMON) $(UNIT) $(BENCH:$(BUILD)/bench/%=$(BUILD)/tests/bench/%.o) $(BUILD)/tests/fuzz/session_fuzz.o build/faults.so $(foreach stage,$(STAGES),$(call objects,$(stage))): | $(filter deps deps-all,$(MAKECMDGOALS))
 endif
 
 $(BUILD)/%.o: %.cpp Makefile
@@ -110,8 +112,6 @@ build/faults.so: tests/faults.c Makefile
 # The unit tests run elsewhere, and replay what is in here.
 $(BUILD)/tests/unit/fuzz_test.o: CPPFLAGS += -DFUZZ_FOLDER='"$(CURDIR)/tests/fuzz"'
 
-# The benchmark's load generator and its two references.
-BENCH := $(patsubst tests/bench/%.cpp,$(BUILD)/bench/%,$(wildcard tests/bench/*.cpp))
 $(BENCH): $(BUILD)/bench/%: $(BUILD)/tests/bench/%.o
 	@mkdir -p $(@D)
 	$(CXX) $(LDFLAGS) $^ -lfmt -o $@
