@@ -85,7 +85,7 @@ class HttpReader {
 
     llhttp_t parser_{};
     HttpRequest request_;
-    std::string head_;  // as it came, until it is complete
+    std::string head_;  // as it came
     std::string name_;  // of the header field being read
     std::string value_;
     std::string coding_;  // the value of Transfer-Encoding

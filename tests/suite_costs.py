@@ -1,6 +1,6 @@
-"""What a request and a client cost, as far as it takes no clock: system calls, allocations, memory.
+"""What a request costs, as far as it takes no clock: system calls and allocations.
 
-(What they cost in time is measured by `make bench`, and asserted nowhere.)
+What an idle client costs is asked of a crowd (suite_lesson.py). Time is measured by `make bench`, and asserted nowhere.
 """
 from harness import check_program, expect, request
 from suite_faults import start
@@ -57,4 +57,5 @@ def a_small_request_is_a_wait_a_recv_and_a_send(program):
                 with faults.counting(*calls):
                     ask_often(client, question, answer, 100)
                 # What follows a reply may belong to the one before these.
-                expect(faults.counted <= most + (1 if most else 0), True, f"{faults.counted} of {', '.join(calls)} for a hundred times {question}")
+                expect(faults.counted <= most + (1 if most else 0), True,
+                       f"{faults.counted} of {', '.join(calls)} for a hundred times {question}")

@@ -148,7 +148,7 @@ def uses_no_processor_time_while_nobody_asks(server):
 
 
 @check_program("crowd", only=lambda stage: stage.crowd, alone=True)
-def thousands_stay_connected_and_are_all_answered(program):
+def a_crowd_stays_connected_is_answered_costs_little_and_is_forgotten(program):
     crowd = program.stage.crowd
     if program.is_built_with(b"__asan_init", b"__tsan_init"):
         crowd = min(crowd, 2_000)
