@@ -35,14 +35,14 @@
 
 /* The test's wish, and what came of it. suite_faults.py knows this layout (Faults.LAYOUT). */
 struct control {
-    _Atomic uint32_t armed;     /* written last */
+    /* The number of the wish that is armed, or 0, in the upper half; how many calls it has counted in the lower. One word,
+       and no number comes twice: a call that began under another wish can tell, and is neither counted nor hit. */
+    _Atomic uint64_t state;
     int32_t error;              /* errno of a call that is hit; 0: it does no more than one byte */
+    uint32_t irregularly;       /* of those below, about every other one */
     uint64_t skip;              /* so many calls are spared first, */
-    uint64_t times;             /* and so many are hit then: */
-    uint64_t irregularly;       /* about every other one of them */
+    uint64_t times;             /* and so many are hit then */
     uint64_t least;             /* smaller allocations are spared */
-    _Atomic uint64_t counted;   /* calls since it was armed */
-    _Atomic uint64_t hits;      /* of these were hit */
     char calls[256];            /* which, by name, with a blank before and behind each */
 };
 
@@ -60,29 +60,40 @@ __attribute__((constructor)) static void begin(void) {
     if (file != MAP_FAILED) control = file;
 }
 
-/* Whether this call is among those that may be hit. `call` has its blanks. */
-static bool wanted(const char *call) { return control && control->armed && strstr(control->calls, call); }
+/* The number of the wish that is armed, if it means this call; else 0. `call` has its blanks. */
+static uint64_t wish_for(const char *call) {
+    uint64_t wish = control ? control->state >> 32 : 0;
+    return wish != 0 && strstr(control->calls, call) ? wish : 0;
+}
 
-/* Counts one that is, and says whether it is hit; errno is set then. */
-static bool hit(void) {
-    uint64_t number = atomic_fetch_add(&control->counted, 1);
-    if (number < control->skip || number - control->skip >= control->times) return false;
+/* Counts a call, and says whether it is hit; errno is set then. */
+static bool hit(uint64_t wish) {
+    if (wish == 0) return false;
+    /* Read first: they are this wish's own if it is armed still, which the exchange finds out. */
+    const uint64_t skip = control->skip, times = control->times;
+    const bool irregularly = control->irregularly;
+    const int error = control->error;
+    uint64_t state = control->state;
+    do {
+        if (state >> 32 != wish) return false;
+    } while (!atomic_compare_exchange_weak(&control->state, &state, state + 1));
+    uint64_t number = state & UINT32_MAX;
+    if (number < skip || number - skip >= times) return false;
     /* By the number of ones in its number (the Thue-Morse sequence): never three in a row, and without a period, so that it
        does not fall into step with a loop that makes two calls in turn. */
-    if (control->irregularly && __builtin_popcountll(number) % 2 == 0) return false;
-    atomic_fetch_add(&control->hits, 1);
+    if (irregularly && __builtin_popcountll(number) % 2 == 0) return false;
     if (tracing) {
         void *stack[40];
         backtrace_symbols_fd(stack, backtrace(stack, 40), STDERR_FILENO);
     }
-    errno = control->error;
+    errno = error;
     return true;
 }
 
 /* Of a call that moves bytes: whether it fails; if it is to do less instead, it is asked for one byte. */
-static bool fails(size_t *size) {
-    if (!hit()) return false;
-    if (control->error != 0) return true;
+static bool fails(uint64_t wish, size_t *size) {
+    if (!hit(wish)) return false;
+    if (errno != 0) return true;
     if (*size > 1) *size = 1;
     return false;
 }
@@ -98,7 +109,7 @@ static bool fails(size_t *size) {
 /* A function that fails with errno and the value `failed` if it is hit, and `where` holds. */
 #define INSTEAD_WHERE(where, type, failed, name, parameters, arguments)   \
     type name parameters {                                                 \
-        if (wanted(" " #name " ") && (where) && hit()) return failed;      \
+        if ((where) && hit(wish_for(" " #name " "))) return failed;        \
         return NEXT(name) arguments;                                       \
     }
 #define INSTEAD(type, failed, name, parameters, arguments) INSTEAD_WHERE(true, type, failed, name, parameters, arguments)
@@ -113,21 +124,24 @@ static bool not_now(int fd, int flags, short events) {
 }
 
 int accept4(int fd, struct sockaddr *address, socklen_t *size, int flags) {
-    if (wanted(" accept4 ")) {
+    const uint64_t wish = wish_for(" accept4 ");
+    if (wish != 0) {
         /* Not left to the real one: a client might arrive before that is called, and slip in. */
         if (not_now(fd, 0, POLLIN)) return errno = EAGAIN, -1;
-        if (hit()) return -1;
+        if (hit(wish)) return -1;
     }
     return NEXT(accept4)(fd, address, size, flags);
 }
 
 ssize_t recv(int fd, void *buffer, size_t size, int flags) {
-    if (wanted(" recv ") && !not_now(fd, flags, POLLIN) && fails(&size)) return -1;
+    const uint64_t wish = wish_for(" recv ");
+    if (wish != 0 && !not_now(fd, flags, POLLIN) && fails(wish, &size)) return -1;
     return NEXT(recv)(fd, buffer, size, flags);
 }
 
 ssize_t send(int fd, const void *buffer, size_t size, int flags) {
-    if (wanted(" send ") && !not_now(fd, flags, POLLOUT) && fails(&size)) return -1;
+    const uint64_t wish = wish_for(" send ");
+    if (wish != 0 && !not_now(fd, flags, POLLOUT) && fails(wish, &size)) return -1;
     return NEXT(send)(fd, buffer, size, flags);
 }
 
@@ -145,8 +159,8 @@ long syscall(long number, ...) {
     for (int i = 0; i < 6; ++i) a[i] = va_arg(list, long);
     va_end(list);
     size_t size = (size_t)a[2];
-    if (number == SYS_recvfrom && wanted(" recv ") && !not_now((int)a[0], (int)a[3], POLLIN) && fails(&size)) return -1;
-    if (number == SYS_sendto && wanted(" send ") && !not_now((int)a[0], (int)a[3], POLLOUT) && fails(&size)) return -1;
+    const uint64_t wish = number == SYS_recvfrom ? wish_for(" recv ") : number == SYS_sendto ? wish_for(" send ") : 0;
+    if (wish != 0 && !not_now((int)a[0], (int)a[3], number == SYS_recvfrom ? POLLIN : POLLOUT) && fails(wish, &size)) return -1;
     return NEXT(syscall)(number, a[0], a[1], (long)size, a[3], a[4], a[5]);
 }
 
@@ -168,7 +182,7 @@ INSTEAD(int, -1, sigwaitinfo, (const sigset_t *signals, siginfo_t *info), (signa
 INSTEAD_WHERE((options & WNOHANG) == 0, pid_t, -1, waitpid, (pid_t child, int *status, int options), (child, status, options))
 
 int nanosleep(const struct timespec *time, struct timespec *left) {
-    if (!wanted(" nanosleep ") || !hit()) return NEXT(nanosleep)(time, left);
+    if (!hit(wish_for(" nanosleep "))) return NEXT(nanosleep)(time, left);
     if (left) *left = *time; /* interrupted before it began */
     return -1;
 }
@@ -188,19 +202,19 @@ INSTEAD(int, errno, pthread_create, (pthread_t *thread, const pthread_attr_t *at
         va_start(list, flags);                                             \
         mode_t mode = flags & O_CREAT ? va_arg(list, mode_t) : 0;          \
         va_end(list);                                                      \
-        if (wanted(" open ") && hit()) return -1;                          \
+        if (hit(wish_for(" open "))) return -1;                            \
         return NEXT(name)(path, flags, mode);                              \
     }
 INSTEAD_OF_OPEN(open)
 INSTEAD_OF_OPEN(open64)
 
 ssize_t pread64(int fd, void *buffer, size_t size, off64_t where) {
-    if (wanted(" pread64 ") && fails(&size)) return -1;
+    if (fails(wish_for(" pread64 "), &size)) return -1;
     return NEXT(pread64)(fd, buffer, size, where);
 }
 
 ssize_t pwrite64(int fd, const void *buffer, size_t size, off64_t where) {
-    if (wanted(" pwrite64 ") && fails(&size)) return -1;
+    if (fails(wish_for(" pwrite64 "), &size)) return -1;
     return NEXT(pwrite64)(fd, buffer, size, where);
 }
 
@@ -216,7 +230,10 @@ void *__libc_calloc(size_t number, size_t size);
 void *__libc_realloc(void *old, size_t size);
 void *__libc_memalign(size_t alignment, size_t size);
 
-static bool no_room(size_t size) { return wanted(" malloc ") && size >= control->least && hit(); }
+static bool no_room(size_t size) {
+    const uint64_t wish = wish_for(" malloc ");
+    return wish != 0 && size >= control->least && hit(wish);
+}
 
 void *malloc(size_t size) { return no_room(size) ? NULL : __libc_malloc(size); }
 void *calloc(size_t number, size_t size) { return no_room(number * size) ? NULL : __libc_calloc(number, size); }

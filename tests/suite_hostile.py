@@ -13,7 +13,7 @@ import socket
 import time
 from pathlib import Path
 
-from harness import (Fault, Failure, check, children, expect, expect_each, go_on, readable, request, stand_still, stat_fields,
+from harness import (Fault, Failure, check, expect, expect_each, go_on, readable, request, stand_still, stat_fields,
                      together, wait_for, writable)
 from suite_limits import expect_survives, send_until_stuck, serves_several
 from suite_lines import reach_all_workers
@@ -27,12 +27,6 @@ def expect_served(server, times=3):
     """Somebody who comes now, and asks as one should, is answered."""
     for _ in range(times):
         expect(server.ask("6"), "fib: 8", "what an honest client is told")
-
-
-def wait_until_all_have_left(server):
-    """Where each client has a process, those have ended: hundreds at once take a sanitizer longer than a stop may take."""
-    if server.stage.child_per_client:
-        wait_for(lambda: not children(server.pid), "the clients' processes had ended")
 
 
 def expect_like(came, pattern):
@@ -144,7 +138,7 @@ def hundreds_of_halves_hold_nobody(server):
     for client, (_, _, answer) in crowd:
         expect_like(client.rest(), answer)
         client.close()
-    wait_until_all_have_left(server)
+    server.wait_until_all_have_left()
 
 
 def drip(crowd):
@@ -186,7 +180,7 @@ def a_byte_now_and_then_buys_hundreds_no_time(server):
             expect(answer, b"", "what half a line is told")
         else:       # what dripped may have been past the end of the body
             expect(answer[:13] in (b"HTTP/1.1 408 ", b"HTTP/1.1 405 ", b""), True, f"what half a message is told: {answer}")
-    wait_until_all_have_left(server)
+    server.wait_until_all_have_left()
 
 
 @check("hostile", fault=Fault("a byte of urgent data (MSG_OOB) in the middle of a line or a head",
