@@ -83,7 +83,7 @@ void Sweep::ask_those_named() {
 /// One client's turn: as far as it goes without waiting. False when the conversation is over.
 bool Sweep::ask(Conversation& c, bool may_read) try {
     if (c.asleep) answer(c, *std::exchange(c.asleep, nullptr));
-    for (;;) {
+    for (bool worked = false;;) {
         switch (c.session.next()) {
             case Next::read:
                 // recv(2) would block (EAGAIN): another time. Once a turn is enough, for the others wait theirs.
@@ -100,7 +100,11 @@ bool Sweep::ask(Conversation& c, bool may_read) try {
                 c.allowance.renew(now_);
                 break;
             case Next::work:
-                if (!carry_out(c, c.session.work())) return true;
+                // Once a turn as well. The turn ends before the next one, not after this: a client who asked for no more has
+                // his answer now.
+                if (worked) return true;
+                worked = carry_out(c, c.session.work());
+                if (c.asleep) return true;
                 break;
             case Next::close: return false;
         }
@@ -117,31 +121,31 @@ void Sweep::put_aside(Conversation& c, short events) {
     if (now_ >= c.until) c.session.time_out();
 }
 
-/// False when the client's turn ends with it, for the others wait theirs.
+/// Whether it took time: the others wait theirs.
 bool Sweep::carry_out(Conversation& c, Work work) {
     c.events = 0;
     c.until = now_;  // unless the work says otherwise: next round
     return std::visit(Overloaded{
                           [&](Reply& known) {
                               answer(c, known);
-                              return true;
+                              return false;
                           },
                           [&](Wait& wait) {
                               // Nobody waits here: the answer is put aside until a later round finds that its time has come.
                               c.asleep = std::make_unique<Reply>(std::move(wait.reply));
                               c.until = Clock::now() + wait.duration;  // the round may have begun long ago
-                              return false;
+                              return true;
                           },
                           [&](Compute& compute) {
                               // Everybody waits here: there is one thread, and it computes.
                               const Reply reply = compute.say(compute.n, fib(compute.n));
                               now_ = Clock::now();  // it took its time
                               answer(c, reply);
-                              return false;
+                              return true;
                           },
                           [&](Store& store) {
                               answer(c, store.run(tasks_, answered_));
-                              return false;
+                              return true;
                           },
                       },
                       work);

@@ -76,7 +76,7 @@ void EpollLoop::handle(Id id, std::uint32_t events) {
 /// A client's turn: as far as it goes without waiting.
 void EpollLoop::drive(Id id, Conversation& c, bool may_read) try {
     if (c.asleep) answer(c, *std::exchange(c.asleep, nullptr));  // its time has come, see wake()
-    for (;;) {
+    for (bool worked = false;;) {
         switch (c.session.next()) {
             case Next::read:
                 // Once a turn is enough. If there is more, level-triggered epoll tells again, after the others' turns. Of
@@ -89,9 +89,12 @@ void EpollLoop::drive(Id id, Conversation& c, bool may_read) try {
                 c.allowance.renew(now_);
                 break;
             case Next::work:
-                if (carry_out(c, c.session.work())) break;
+                // Once a turn as well. The turn ends before the next one, not after this: a client who asked for no more has
+                // his answer now.
+                if (worked) return again(id, c);
+                worked = carry_out(c, c.session.work());
                 if (c.asleep) return watch(id, c, 0);
-                return again(id, c);
+                break;
             case Next::close: return close(id);
         }
     }
@@ -119,29 +122,29 @@ void EpollLoop::rest(Id id, Conversation& c, std::uint32_t events) {
     watch(id, c, events);
 }
 
-/// False when the client's turn ends with it, for the others wait theirs.
+/// Whether it took time: the others wait theirs.
 bool EpollLoop::carry_out(Conversation& c, Work work) {
     return std::visit(Overloaded{
                           [&](Reply& known) {
                               answer(c, known);
-                              return true;
+                              return false;
                           },
                           [&](Wait& wait) {
                               // Nobody waits here: the answer is put aside until its time has come.
                               c.asleep = std::make_unique<Reply>(std::move(wait.reply));
                               c.deadline.move(Clock::now() + wait.duration);  // the round may have begun long ago
-                              return false;
+                              return true;
                           },
                           [&](Compute& compute) {
                               // Everybody waits here: there is one thread, and it computes.
                               const Reply reply = compute.say(compute.n, fib(compute.n));
                               now_ = Clock::now();  // it took its time
                               answer(c, reply);
-                              return false;
+                              return true;
                           },
                           [&](Store& store) {
                               answer(c, store.run(tasks_, answered_));
-                              return false;
+                              return true;
                           },
                       },
                       work);
