@@ -61,7 +61,8 @@ PLACE := $(if $(filter release,$(VARIANT)),,$(BUILD)/)
 objects = $(patsubst %.cpp,$(BUILD)/%.o,$(filter-out %/naive.cpp,$(wildcard $1/*.cpp)))
 PROGRAMS := $(foreach stage,$(STAGES),$(PLACE)$(stage)/$(stage))
 
-.PHONY: all help clean test bench soak fuzz naive lint format deps deps-all diff $(STAGES)
+.PHONY: all help clean test browser bench soak fuzz naive lint format deps deps-all diff
+.PHONY: $(STAGES)
 .DELETE_ON_ERROR:
 all: $(PROGRAMS)
 
@@ -79,6 +80,7 @@ $(2:stage%=run%): $(PLACE)$1/$1
 
 $(2:stage%=watch%): | $(filter deps deps-all,$(MAKECMDGOALS))
 	@exec .ci/watch $1 $(PLACE)$1/$1 $$(ARGS)
+
 endef
 $(foreach stage,$(STAGES),$(eval $(call stage_rules,$(stage),$(firstword $(subst _, ,$(stage))))))
 
@@ -93,6 +95,12 @@ $(BUILD)/%.o: %.cpp Makefile
 
 # The workload is the same in every variant: a sanitizer would slow it down tenfold, and has nothing to find in it.
 $(BUILD)/common/fib.o: CXXFLAGS := -std=c++20 -O2 -g $(WARNINGS) $(HARDEN)
+
+# The tests' own code is compiled more slowly than it runs, so it isn't optimised; _FORTIFY_SOURCE is for what is.
+$(UNIT): CXXFLAGS += -O0 -U_FORTIFY_SOURCE
+
+# It is in the object whole.
+$(BUILD)/common/page.o: common/page.html
 
 # Strict: loose parsing takes what other servers would read differently. Exceptions of our callbacks pass through it.
 # Where the system has the library, there is nothing to compile, and the object is empty.
@@ -129,10 +137,11 @@ help:
 	@echo "make run3                builds and starts it; options: make run3 ARGS='--port 8080'"
 	@echo 'make watch3              ... and again whenever a source of it changes, until Ctrl-C'
 	@echo 'make deps                installs what building and testing need, from the packages of the system'
-	@echo 'make deps-all            ... and what linters and fuzzer need, and what stands around a server: nginx, entr, pstree'
+	@echo 'make deps-all            ... and what linters and fuzzer need, and what stands around a server: nginx, strace, chromium, …'
 	@echo 'make test                builds what is missing and runs the tests; ends with: N passed, N failed'
 	@echo "make test SERVER='python3 theirs.py {port}'"
 	@echo '                         which parts of the protocols does a server of your own keep?'
+	@echo 'make browser             the page in a headless Chromium, against all six; ends with: N passed, N failed'
 	@echo 'make bench               how fast the servers are, beside two references and their peers: tests/bench/RESULTS.md;'
 	@echo "                         QUICK=1 takes minutes instead of half an hour, and writes to the terminal; ONLY='costs memory'"
 	@echo 'make soak                a mixed load on each technique, in release and under asan; SECONDS=60 STAGE=5 VARIANT=asan'
@@ -147,6 +156,10 @@ help:
 UNIT_TESTS := $(if $(filter tsan,$(VARIANT)),,$(BUILD)/unit_tests)
 test: $(if $(SERVER),,$(PROGRAMS) $(UNIT_TESTS) build/faults.so $(if $(filter release,$(VARIANT)),$(BENCH)))
 	@python3 tests/run.py $(if $(SERVER),--server '$(SERVER)',--variant $(VARIANT) $(UNIT_TESTS:%=--unit %)) $(TESTS)
+
+browser: $(PROGRAMS)
+	@$(if $(filter release,$(VARIANT)),,echo 'the page is tested with a release build' >&2; exit 2)
+	@python3 tests/browser/run.py
 
 bench: $(PROGRAMS) $(BENCH)
 	@$(if $(filter release,$(VARIANT)),,echo 'a $(VARIANT) build is not measured' >&2; exit 2)
@@ -179,7 +192,7 @@ BUILD_DEPS := g++ make pkg-config libfmt-dev libsqlite3-dev uuid-dev nlohmann-js
 TEST_DEPS := libgtest-dev python3 netcat-openbsd curl procps git diffutils
 LINT_DEPS := clang-tidy clang-format shellcheck
 FUZZ_DEPS := clang libclang-rt-dev llvm
-AROUND_DEPS := nginx entr psmisc
+AROUND_DEPS := nginx entr psmisc iproute2 strace chromium
 
 deps:
 	@.ci/deps $(BUILD_DEPS) $(TEST_DEPS)

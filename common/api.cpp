@@ -10,6 +10,7 @@
 #include "fib.hpp"
 #include "limits.hpp"
 #include "log.hpp"
+#include "page.hpp"
 #include "tasks.hpp"
 #include "text.hpp"
 
@@ -343,13 +344,24 @@ Work server(const Call& call) {
                  }};
 }
 
+Work start_page(const Call&) {
+    Reply reply;
+    reply.type = "text/html; charset=utf-8";
+    reply.body = page();
+    // What a page may do it says itself, but not who may frame it: another site could lay it invisibly under its own
+    // buttons.
+    reply.field = "Content-Security-Policy: frame-ancestors 'none'";
+    return reply;
+}
+
 struct Route {
     std::string_view method;
-    std::string_view path;  ///< one that ends in a slash stands for any last segment
+    std::string_view path;  ///< one that ends in an asterisk stands for any last segment
     Work (*run)(const Call&);
 
     [[nodiscard]] bool leads_to(const Target& target) const {
-        return path.back() == '/' ? path == target.parent() && !target.last().empty() : path == target.path;
+        if (path.back() != '*') return path == target.path;
+        return path.substr(0, path.size() - 1) == target.parent() && !target.last().empty();
     }
     /// What answers GET answers HEAD.
     [[nodiscard]] bool takes(std::string_view asked) const {
@@ -358,10 +370,11 @@ struct Route {
 };
 
 constexpr std::array routes = {
-    Route{"GET", "/api/tasks", list}, Route{"POST", "/api/tasks", add},       Route{"POST", "/api/task", add},
-    Route{"GET", "/api/tasks/", one}, Route{"PUT", "/api/tasks/", change},    Route{"DELETE", "/api/tasks/", remove},
-    Route{"GET", "/fib/", fib_of},    Route{"GET", "/sleep/", sleep_so_long}, Route{"GET", "/cpuTask", cpu_task},
-    Route{"GET", "/ioTask", io_task}, Route{"GET", "/say/hello", hello},      Route{"GET", "/server", server},
+    Route{"GET", "/", start_page},           Route{"GET", "/api/tasks", list},  Route{"POST", "/api/tasks", add},
+    Route{"POST", "/api/task", add},         Route{"GET", "/api/tasks/*", one}, Route{"PUT", "/api/tasks/*", change},
+    Route{"DELETE", "/api/tasks/*", remove}, Route{"GET", "/fib/*", fib_of},    Route{"GET", "/sleep/*", sleep_so_long},
+    Route{"GET", "/cpuTask", cpu_task},      Route{"GET", "/ioTask", io_task},  Route{"GET", "/say/hello", hello},
+    Route{"GET", "/server", server},
 };
 
 }  // namespace

@@ -1,7 +1,10 @@
 """HTTP/1.1 on the same port: every row of its table, every error, and the shapes that request smugglers try."""
+from pathlib import Path
+
 from harness import Fault, check, expect, expect_each, expect_match, request
 from suite_lines import expect_lasts
 
+PAGE = Path(__file__).resolve().parent.parent / "common" / "page.html"
 JSON = {"Content-Type": "application/json"}
 UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 NO_SUCH_TASK = "/api/tasks/00000000-0000-4000-8000-000000000000"
@@ -140,6 +143,27 @@ def says_hello_after_a_second(server):
         expect_match(response.headers.get("content-type", ""), "text/plain(;.*)?")
 
     expect_lasts(1, hello)
+
+
+@check("http", ours=True, row=True)
+def the_page_is_the_same_everywhere(server):
+    page = PAGE.read_bytes()
+    for method, target in ("GET", "/"), ("HEAD", "/"), ("GET", "/?from=a-bookmark"), ("GET", "http://localhost"):
+        response = server.http(method, target)
+        fields = ["content-type", "content-length", "content-security-policy"]
+        expect((response.status, [response.headers.get(field) for field in fields]),
+               (200, ["text/html; charset=utf-8", str(len(page)), "frame-ancestors 'none'"]), f"{method} {target}")
+        expect(response.body, page if method == "GET" else b"")
+    response = expect_error(server.http("POST", "/", {}), 405)
+    expect(response.headers.get("allow"), "GET, HEAD")
+
+
+@check("http", ours=True, only=keeps_http_open)
+def what_is_asked_behind_the_page_is_answered(server):
+    client = server.connect()
+    client.send(request("GET", "/") + request("HEAD", "/") + request("GET", "/fib/6"))
+    expect([len(client.response(method).body) for method in ("GET", "HEAD")], [PAGE.stat().st_size, 0])
+    expect_json(client.response(), {"n": 6, "fib": 8})
 
 
 @check("http")

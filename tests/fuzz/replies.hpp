@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "../unit/conversation.hpp"
+#include "page.hpp"
 #include "promise.hpp"
 
 namespace fuzz {
@@ -140,7 +141,7 @@ inline Response take_head(std::string_view& said) {
                                      "505 HTTP Version Not Supported",
                                      "507 Insufficient Storage"};
     constexpr std::array names = {"Date",       "X-Served-By", "Content-Type", "Content-Length",
-                                  "Connection", "Location",    "Allow"};
+                                  "Connection", "Location",    "Allow",        "Content-Security-Policy"};
     const std::string_view line = take_line(said, "\r\n");
     Response response{.status = line.substr(std::min<std::size_t>(9, line.size())), .fields = {}};
     const bool known = std::find(statuses.begin(), statuses.end(), response.status) != statuses.end();
@@ -178,7 +179,8 @@ inline void check_body(const Response& response, const std::string& body) {
     require(response["Content-Length"] == std::to_string(body.size()), "the length is that of the body",
             response["Content-Length"]);
     if (response["Content-Type"] == "text/plain; charset=utf-8") return require(is_plain(body), "text is UTF-8", body);
-    require(response["Content-Type"] == "application/json", "the type is one of two", response["Content-Type"]);
+    if (response["Content-Type"] == "text/html; charset=utf-8") return require(body == page(), "HTML is the page", body);
+    require(response["Content-Type"] == "application/json", "the type is one of three", response["Content-Type"]);
     const auto json = nlohmann::json::parse(body, nullptr, false);
     require(!json.is_discarded(), "JSON is JSON", body);
     const bool error = response.status >= "400";

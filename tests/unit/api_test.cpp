@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "conversation.hpp"
+#include "page.hpp"
 
 using namespace std::chrono_literals;
 using namespace std::string_literals;
@@ -143,6 +144,17 @@ TEST_F(Api, RefusesNumbersOutOfRangeAndWhatIsNone) {
     }
 }
 
+TEST_F(Api, AnswersWithThePage) {
+    for (const char* target : {"/", "/?x=y", "http://localhost", "http://localhost/"}) {
+        const auto response = get(target);
+        EXPECT_EQ(response.status, 200) << target;
+        EXPECT_EQ(response.body, page()) << target;
+        EXPECT_EQ(response.field("Content-Type"), "text/html; charset=utf-8");
+    }
+    EXPECT_TRUE(page().starts_with("<!doctype html>\n"));
+    EXPECT_TRUE(page().ends_with("</html>\n"));
+}
+
 TEST_F(Api, SaysWhatServerThisIs) {
     json said = json::parse(get("/server").body);
     EXPECT_EQ(said["server"], "stage0_test");
@@ -163,7 +175,7 @@ TEST_F(Api, SaysWhatServerThisIs) {
 TEST_F(Api, AnswersOtherPathsWith404AndOtherMethodsWith405) {
     for (const char* nowhere :
          {"/nothing", "/api", "/api/tasks/", "/api/tasks/a/b", "/api/task/x", "/fib", "/fib/", "/fib/7/", "/fib//7",
-          "//fib/7", "/FIB/7", "/cpuTask/", "/say", "/say/hello/", "/server/x", "/fib/../fib/7", "/./fib/7"})
+          "//fib/7", "//", "/*", "/FIB/7", "/cpuTask/", "/say", "/say/hello/", "/server/x", "/fib/../fib/7", "/./fib/7"})
         expect_error(get(nowhere), 404, nowhere);
     for (const char* nowhere : {"/fib%2F7", "/fib%2f/7", "/api%2ftasks", "/fib/7%2f", "/say%2Fhello?name=x"})
         expect_error(get(nowhere), 404, nowhere);
@@ -175,8 +187,8 @@ TEST_F(Api, AnswersOtherPathsWith404AndOtherMethodsWith405) {
     for (const char* line : {"PUT /api/tasks", "DELETE /api/tasks"}) EXPECT_EQ(allowed(line), "GET, HEAD, POST");
     for (const char* line : {"GET /api/task", "PUT /api/task"}) EXPECT_EQ(allowed(line), "POST");
     for (const auto& line : {"POST " + path, "PATCH /api/tasks/x"s}) EXPECT_EQ(allowed(line), "GET, HEAD, PUT, DELETE");
-    for (const char* line :
-         {"POST /fib/7", "PUT /sleep/1", "DELETE /cpuTask", "OPTIONS /ioTask", "TRACE /server", "POST /say/hello?name=x"})
+    for (const char* line : {"POST /", "POST /fib/7", "PUT /sleep/1", "DELETE /cpuTask", "OPTIONS /ioTask", "TRACE /server",
+                             "POST /say/hello?name=x"})
         EXPECT_EQ(allowed(line), "GET, HEAD");
     for (const char* wrong : {"/fib/%", "/fib/%7", "/fib/%g7", "/%zz", "/fib/%ff", "/%c3%28", "/fib/%00", "/fib/7%0a",
                               "/%7f", "/%0a/7", "/%c2%9b"})
