@@ -61,7 +61,7 @@ PLACE := $(if $(filter release,$(VARIANT)),,$(BUILD)/)
 objects = $(patsubst %.cpp,$(BUILD)/%.o,$(filter-out %/naive.cpp,$(wildcard $1/*.cpp)))
 PROGRAMS := $(foreach stage,$(STAGES),$(PLACE)$(stage)/$(stage))
 
-.PHONY: all help clean test browser bench soak fuzz naive lint format deps deps-all diff
+.PHONY: all help clean test browser bench soak trace gallery fuzz naive lint format deps deps-all diff
 .PHONY: $(STAGES)
 .DELETE_ON_ERROR:
 all: $(PROGRAMS)
@@ -71,7 +71,7 @@ $(PLACE)$1/$1: $(call objects,$1) $(COMMON)
 	@mkdir -p $$(@D)
 	$$(CXX) $$(LDFLAGS) $$^ $$(LDLIBS) -o $$@
 
-.PHONY: $2 $(2:stage%=run%) $(2:stage%=watch%)
+.PHONY: $2 $(2:stage%=run%) $(2:stage%=watch%) $(2:stage%=trace%)
 $1 $2: $(PLACE)$1/$1
 	@$$(if $$(INSIDE),:,echo 'cd $1 && ./$1   (or: make $(2:stage%=run%))')
 
@@ -81,6 +81,8 @@ $(2:stage%=run%): $(PLACE)$1/$1
 $(2:stage%=watch%): | $(filter deps deps-all,$(MAKECMDGOALS))
 	@exec .ci/watch $1 $(PLACE)$1/$1 $$(ARGS)
 
+$(2:stage%=trace%): $(PLACE)$1/$1
+	@python3 tests/trace/record.py --ours --load '$$(LOAD)' $$< $$(ARGS)
 endef
 $(foreach stage,$(STAGES),$(eval $(call stage_rules,$(stage),$(firstword $(subst _, ,$(stage))))))
 
@@ -145,6 +147,10 @@ help:
 	@echo 'make bench               how fast the servers are, beside two references and their peers: tests/bench/RESULTS.md;'
 	@echo "                         QUICK=1 takes minutes instead of half an hour, and writes to the terminal; ONLY='costs memory'"
 	@echo 'make soak                a mixed load on each technique, in release and under asan; SECONDS=60 STAGE=5 VARIANT=asan'
+	@echo "make trace3              what stage 3 does with a few clients, seen by strace; LOAD='sleep 1, fib 42', LOAD=mine"
+	@echo "make trace CMD='gunicorn app:app'"
+	@echo '                         ... and what any other server does'
+	@echo 'make gallery             the six stages side by side, and those of gunicorn and Node that are installed, on one page'
 	@echo 'make fuzz SECONDS=60     looks for input that breaks a promise of the protocols, for so long (60 unless told otherwise)'
 	@echo 'make diff FROM=1 TO=3    what changes in the code from one stage to another'
 	@echo "make naive               the talk's server, flaws and all: stage1_sync/naive"
@@ -170,6 +176,12 @@ SOAKED := $(if $(filter file,$(origin VARIANT)),release asan,$(VARIANT))
 soak:
 	@$(foreach variant,$(SOAKED),MAKEFLAGS= $(MAKE) --no-print-directory VARIANT=$(variant) all && ) true
 	@python3 tests/soak.py --variant $(SOAKED) $(SECONDS:%=--seconds %) $(if $(STAGE),--stage $(STAGE))
+
+trace:
+	@python3 tests/trace/record.py --load '$(LOAD)' $(CMD)
+
+gallery: $(PROGRAMS)
+	@python3 tests/trace/gallery.py
 
 fuzz: SECONDS ?= 60
 fuzz: $(BUILD)/session_fuzz

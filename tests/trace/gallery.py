@@ -1,0 +1,164 @@
+"""The six stages, and servers that many people know, side by side under the same load: `make gallery`.
+
+Writes build/trace/gallery.html, one page that needs nothing beside it, from runs on this machine. A server that is not
+installed is named as such.
+"""
+import argparse
+import math
+import os
+import shutil
+import subprocess
+import time
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+import chart
+from record import PLACE, ROOT, Trouble, carry_out, play, record, say
+from harness import free_port       # record.py has put it on the path
+from stages import plain
+
+PEERS = ROOT / "tests" / "peers"
+COMPUTES = 0.4          # seconds, about, for fib
+GOLDEN = (1 + math.sqrt(5)) / 2     # so many times as long takes fib of the next number
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    title: str
+    command: tuple
+    see: str                # two sentences on what is to be seen
+    ours: bool = False
+    needs: tuple = ()       # a command that succeeds where it is installed
+
+
+def stage(number, see):
+    one = plain(number)
+    return Exhibit(one.title, (str(ROOT / one.name / one.name), *one.options), see, ours=True)
+
+
+def gunicorn(options, see, needs="flask"):
+    """As Debian installs it, for its own Python."""
+    command = f"gunicorn --chdir {PEERS} {options} --log-level error -b 127.0.0.1:{{port}} flask_app:app"
+    return Exhibit(f"gunicorn {options}, Flask", tuple(command.split()), see,
+                   needs=("/usr/bin/python3", "-c", f"import gunicorn, flask, {needs}"))
+
+
+EXHIBITS = (
+    stage(1, "One client after the other: the staircase. While the server sleeps for the first one, the others' requests lie "
+             "unread, even fib 1, which takes no time at all."),
+    stage(2, "A process for each client, and the parent is ready for the next one at once. Nobody waits for anybody: one child "
+             "computes while the others sleep."),
+    stage(3, "The same picture with threads of one process. What differs is the price, which is not to be seen here: a thread "
+             "is much lighter than a process (make bench)."),
+    stage(4, "One thread, and no call that waits: it asks all sockets again and again, all the time. While it computes it asks "
+             "nobody, so that the last request is not read until fib is done."),
+    stage(5, "One thread that rests in epoll_wait until something happens. But fib is a block in the only lane: whoever comes "
+             "meanwhile waits, and so would a sleeper whose time is up."),
+    stage(6, "The loop never computes: fib has gone to a thread of the pool. The last request is read and answered while "
+             "fib is still being computed."),
+    gunicorn("-k sync -w 2", "Two workers with one client at a time each: stage 2 with --workers 2. Both sleep, and the other "
+                             "two requests lie unread until one of them is free."),
+    gunicorn("-k gthread -w 1 --threads 4", "A pool of four threads: stage 3 with --threads 4. But Python's threads take "
+                                            "turns: the last request is answered at once only because the one that "
+                                            "computes is made to let go every few milliseconds."),
+    gunicorn("-k gevent -w 1", "One loop, and blocking code on stacks that are switched: stage 6 with --flavor stackful. "
+                               "A sleep holds nobody, and a computation holds all.", needs="gevent"),
+    Exhibit("Node", ("node", str(PEERS / "node.js"), "{port}"),
+            "One loop, as in stage 5: the sleepers cost nothing, and fib holds everybody. The other threads are there for "
+            "files, names and the compiler, and none of them computes fib.", needs=("node", "--version")),
+    Exhibit("Koa", ("node", str(PEERS / "koa.js"), "{port}"),
+            "Koa's async functions run in Node's loop. An await lets others have their turn, and a computation doesn't.",
+            needs=("node", "-e", "require('koa')")),
+    Exhibit("Tornado", ("/usr/bin/python3", str(PEERS / "tornado_app.py"), "{port}"),
+            "Coroutines without an executor: stage 6 with --pool 0. An await lets others have their turn, and a "
+            "computation doesn't.", needs=("/usr/bin/python3", "-c", "import tornado")),
+)
+
+
+def is_installed(exhibit):
+    there = all(map(shutil.which, (exhibit.command[0], *exhibit.needs[:1])))
+    return there and (not exhibit.needs or subprocess.run(exhibit.needs, check=False, capture_output=True).returncode == 0)
+
+
+def fitted(load, address):
+    """The load with n instead of N, so that fib takes about as long as with any other server."""
+    def seconds(n):
+        begin, sent = time.monotonic(), []
+        play(address, f"/fib/{n}", sent)
+        if not (sent and b'"fib"' in sent[0].answer):
+            raise Trouble(f"it does not answer /fib/{n}")
+        return time.monotonic() - begin
+
+    n, took = 18, 0
+    while took < COMPUTES / 4:
+        n += 2
+        took = min(seconds(n), seconds(n))      # something else may have kept the machine busy, or the server was not warm
+    return load.replace("N", str(n + round(math.log(COMPUTES / took, GOLDEN))))
+
+
+def run(exhibit, load):
+    port = str(free_port())
+    timeline = record([word.replace("{port}", port) for word in exhibit.command], load, ours=exhibit.ours,
+                      output=subprocess.DEVNULL, fit=fitted)
+    if sum(bool(one.request and one.request.answer) for one in timeline.connections) < len(load.split(",")):
+        raise Trouble("not all was answered")       # also where Ctrl-C has ended it
+    return timeline
+
+
+PAGE = """<!DOCTYPE html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>Who waits for whom</title>
+<style>
+body {{ max-width: 60rem; margin: 2rem auto; padding: 0 1rem; font: 1rem/1.5 system-ui, sans-serif; color: #222 }}
+svg {{ max-width: 100%; height: auto }}
+h2 {{ margin: 2.5rem 0 0 }}
+</style>
+<h1>Who waits for whom</h1>
+<p>{what}, each with the same clients, a tenth of a second apart: above what each of them waits for, below what the server
+does meanwhile. <em>Not read yet</em> means that the server has not so much as looked at the request. The n of fib is such that
+each server computes for about {computes} s.</p>
+<p>Drawn of the system calls that strace saw: what takes a millisecond is a wait if it is a call, and a computation if it lies
+between two calls. strace makes every call dearer: the charts show orders and proportions, not speeds. All have the same
+axis.</p>
+{exhibits}
+</html>
+"""
+
+
+def page(shown, absent):
+    """`shown` has pairs of an exhibit and its timeline."""
+    seconds = max(end - begin for begin, end in (chart.window(timeline) for _, timeline in shown)) / 1e6
+    parts = []
+    for exhibit, timeline in shown:
+        asked = ", ".join(one.text for one in timeline.connections if one.request)
+        parts.append(f"<h2>{escape(exhibit.title)}</h2>\n<p>{escape(exhibit.see)}</p>\n"
+                     f"{chart.svg(timeline, asked, seconds)}")
+    parts += [f"<p>Not here, since it is not installed: {escape(', '.join(absent))}.</p>"] if absent else []
+    what = f"{len(shown)} servers on a machine with {os.cpu_count()} processors"
+    return PAGE.format(what=what, computes=COMPUTES, exhibits="\n".join(parts))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", default="", metavar="TEXT", help="only those that have this in their name")
+    parser.add_argument("--load", default="/sleep/1, /sleep/1, /fib/N, /fib/1", help="N: a number that takes 0.4 s")
+    parser.add_argument("--output", type=Path, default=PLACE / "gallery.html")
+    options = parser.parse_args()
+    wanted = [one for one in EXHIBITS if options.only in one.title]
+    there = [one for one in wanted if is_installed(one)]
+    if not there:
+        raise Trouble(f"nothing that is here has {options.only!r} in its name")
+    shown = []
+    for exhibit in there:
+        say(exhibit.title)
+        shown.append((exhibit, run(exhibit, options.load)))
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    options.output.write_text(page(shown, [one.title for one in wanted if one not in there]), encoding="utf-8")
+    print(f"{os.path.relpath(options.output)}: open it in a browser")
+
+
+if __name__ == "__main__":
+    carry_out(main)
