@@ -36,6 +36,8 @@ AT_ONCE = 12        # most checks wait most of the time,
 BUSY_AT_ONCE = 2    # but some use up a processor, and those of a server that never rests all do
 # Parts about what is answered, and not about who waits.
 BYTES_ALONE = "fib", "hello", "tasks", "lines", "recv", "http", "limits", "storage", "security", "start"
+# Parts about who waits for whom, which is the same whatever the compiler puts into the programs.
+WAITING_ALONE = "lesson", "lesson clients", "traces"
 
 
 @dataclass
@@ -61,9 +63,8 @@ def wanted(name, options):
 
 def in_selection(one, stage, options):
     """Whether the check is one of those to be run against this row of the table."""
-    if options.row or (options.wide and stage.options and one.part in BYTES_ALONE):
-        return one.row
-    return True
+    spared = WAITING_ALONE + (BYTES_ALONE if stage.options else ())
+    return one.row if options.row or (options.wide and one.part in spared) else True
 
 
 def jobs_for_stages(options):
@@ -161,7 +162,8 @@ def command_line():
     parser.add_argument("--only", default="", metavar="TEXT", help="only what has this text in its name")
     parser.add_argument("--row", action="store_true", help="only a few representative checks, no unit tests and no proofs")
     parser.add_argument("--wide", action="store_true",
-                        help=f"spare the techniques with options the checks of {', '.join(BYTES_ALONE)}, save a few")
+                        help=f"for the sanitizers: spare all the checks of {', '.join(WAITING_ALONE)}, and the techniques with "
+                             f"options those of {', '.join(BYTES_ALONE)}, too; save a few")
     parser.add_argument("--unit", metavar="BINARY", help="a GoogleTest binary to run first")
     parser.add_argument("--faults", action="store_true", help="only print the table of the faults that are tried")
     parser.add_argument("--server", metavar="COMMAND", help="the server under test is this command, with {port} in it")
@@ -177,6 +179,9 @@ def main():
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))    # a crowd of clients needs a descriptor each
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Where nohup, or a shell's &, has us ignore them, the servers would take that over.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     lost = []
     threading.excepthook = lost.append      # a failure in a thread that nobody waits for is a failure
 

@@ -1,0 +1,48 @@
+"""How many short requests are answered in a second: perf2 of David Beazley's talk.
+
+    python3 tests/clients/perf2.py              until Ctrl-C
+    python3 tests/clients/perf2.py --seconds 5
+
+Then start perf1.py beside it, in another terminal. At stages 2, 3 and 6 the figure falls by what the processors have to
+share; at stages 4 and 5 it falls from thousands to a few, for each short request waits for a long one. Stage 1 answers only
+one of the two: whichever comes second waits, and perf2 has 0.
+"""
+import socket
+import sys
+import threading
+
+import lesson
+import protocol
+
+
+def main(options):
+    answered, over = 0, threading.Event()
+
+    def count():
+        """In a thread of its own, for it has to say 0 as well, while the other one waits for an answer."""
+        before = 0
+        for _ in range(options.seconds):
+            if over.wait(1):
+                return
+            now = answered
+            lesson.say(f"{now - before} requests per second")
+            before = now
+        over.set()
+
+    with socket.create_connection((options.host, options.port)) as connection, connection.makefile("rb") as answers:
+        counter = threading.Thread(target=count)
+        counter.start()
+        try:
+            while not over.is_set():
+                connection.sendall(b"1\n")
+                protocol.check(1, answers.readline())
+                answered += 1
+        finally:
+            over.set()
+            counter.join()
+
+
+if __name__ == "__main__":
+    parser = lesson.parser(__doc__)
+    parser.add_argument("--seconds", type=lesson.number, default=sys.maxsize, help="how long: until Ctrl-C")
+    lesson.run(main, parser.parse_args())
