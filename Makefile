@@ -61,7 +61,7 @@ PLACE := $(if $(filter release,$(VARIANT)),,$(BUILD)/)
 objects = $(patsubst %.cpp,$(BUILD)/%.o,$(filter-out %/naive.cpp,$(wildcard $1/*.cpp)))
 PROGRAMS := $(foreach stage,$(STAGES),$(PLACE)$(stage)/$(stage))
 
-.PHONY: all help clean test browser bench soak trace gallery fuzz naive lint format deps deps-all diff
+.PHONY: all help clean test browser bench compare soak trace gallery fuzz naive lint format deps deps-all diff
 .PHONY: $(STAGES)
 .DELETE_ON_ERROR:
 all: $(PROGRAMS)
@@ -146,6 +146,8 @@ help:
 	@echo 'make browser             the page in a headless Chromium, against all six; ends with: N passed, N failed'
 	@echo 'make bench               how fast the servers are, beside two references and their peers: tests/bench/RESULTS.md;'
 	@echo "                         QUICK=1 takes minutes instead of half an hour, and writes to the terminal; ONLY='costs memory'"
+	@echo 'make compare             every technique in the same experiments, with plots and one page: build/compare/report.html;'
+	@echo '                         ten minutes at most, with QUICK=1 two; TO=DIRECTORY puts the results elsewhere'
 	@echo 'make soak                a mixed load on each technique, in release and under asan; SECONDS=60 STAGE=5 VARIANT=asan'
 	@echo "make trace3              what stage 3 does with a few clients, seen by strace; LOAD='sleep 1, fib 42', LOAD=mine"
 	@echo "make trace CMD='gunicorn app:app'"
@@ -170,6 +172,11 @@ browser: $(PROGRAMS)
 bench: $(PROGRAMS) $(BENCH)
 	@$(if $(filter release,$(VARIANT)),,echo 'a $(VARIANT) build is not measured' >&2; exit 2)
 	@python3 tests/bench/bench.py $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick,--output tests/bench/RESULTS.md)
+
+compare: TO ?= build/compare
+compare: $(PROGRAMS) $(BENCH)
+	@$(if $(filter release,$(VARIANT)),,echo 'a $(VARIANT) build is not measured' >&2; exit 2)
+	@python3 tests/compare/compare.py $(if $(QUICK),--quick) --to '$(TO)'
 
 # Both, unless VARIANT says which. Each is built by a make of its own, which takes nothing over from this one.
 SOAKED := $(if $(filter file,$(origin VARIANT)),release asan,$(VARIANT))
@@ -205,11 +212,12 @@ TEST_DEPS := libgtest-dev python3 netcat-openbsd curl procps git diffutils
 LINT_DEPS := clang-tidy clang-format shellcheck
 FUZZ_DEPS := clang libclang-rt-dev llvm
 AROUND_DEPS := nginx entr psmisc iproute2 strace chromium
+COMPARE_DEPS := gnuplot-nox
 
 deps:
 	@.ci/deps $(BUILD_DEPS) $(TEST_DEPS)
 deps-all:
-	@.ci/deps $(BUILD_DEPS) $(TEST_DEPS) $(LINT_DEPS) $(FUZZ_DEPS) $(AROUND_DEPS)
+	@.ci/deps $(BUILD_DEPS) $(TEST_DEPS) $(LINT_DEPS) $(FUZZ_DEPS) $(AROUND_DEPS) $(COMPARE_DEPS)
 
 lint: $(patsubst %,build/lint/%.ok,$(filter-out tests/% %/naive.cpp,$(SOURCES)))
 	clang-format --dry-run --Werror $(SOURCES) $(HEADERS)

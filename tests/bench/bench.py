@@ -27,6 +27,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
+PEERS = HERE.parent / "peers"
 sys.path.insert(0, str(HERE.parent))
 from harness import Program, go_on, stand_still, stat_fields, together, wait_for    # noqa: E402: a path of its own
 from stages import STAGES, Stage, plain     # noqa: E402
@@ -49,16 +50,14 @@ def program_for(stage, foreign=None):
 class Candidate:
     """One that is measured: a stage's technique, a peer, or a reference."""
 
-    def __init__(self, title, stage=None, foreign=None, speaks="", directory=None):
+    def __init__(self, title, stage=None, foreign=None, speaks="", line=("fib 1\n", "fib: 1")):
         self.title, self.stage, self.foreign, self.speaks = title, stage, foreign, speaks
-        self.directory = directory
+        self.line = line        # that it is asked where it speaks lines, and its answer
         self.program = self.server = None
         self.tasks = []         # ids
 
     def start(self, *options, under=()):
         self.program = program_for(self.stage or Stage(0, "peer"), self.foreign)
-        if self.directory:
-            self.directory(self.program.directory)
         self.server = self.program.start(*options, under=under) if self.stage else self.program.start()
         if "tasks" in self.speaks:
             self.tasks = self.make_tasks() if self.stage else [f"00000000-0000-4000-8000-00000000000{n}" for n in range(10)]
@@ -93,8 +92,8 @@ class Candidate:
             go_on(self.pids)
 
     def end(self):
-        self.wake()
-        self.program.clean_up()
+        if self.program:
+            self.program.clean_up()
 
 
 def ours(stage):
@@ -106,32 +105,38 @@ def references():
             for kind in ("lines", "http")}
 
 
+def is_there(*command):
+    with contextlib.suppress(FileNotFoundError):
+        return subprocess.run(command, check=False, capture_output=True).returncode == 0
+    return False
+
+
+def gunicorn(worker, *options):
+    return Candidate(f"gunicorn {worker}, Flask (from a dict)", speaks="http tasks",
+                     foreign=f"exec gunicorn --chdir {PEERS} -k {worker} {' '.join(options)} --keep-alive 600 "
+                             "--worker-connections 20000 --log-level error -b 127.0.0.1:{port} flask_app:app")
+
+
+def has_gunicorn():
+    return is_there("gunicorn", "--version") and is_there("/usr/bin/python3", "-c", "import flask")
+
+
 def peers():
     """Those that are installed."""
-    def write_nginx(directory):
-        (directory / "nginx.conf").write_text((HERE / "peers" / "nginx.conf").read_text())
-
-    def is_there(*command):
-        with contextlib.suppress(FileNotFoundError):
-            return subprocess.run(command, check=False, capture_output=True).returncode == 0
-        return False
-
     found = []
     if is_there("redis-server", "--version"):
-        found.append(Candidate("redis (PING)", speaks="lines",
+        found.append(Candidate("redis (PING)", speaks="lines", line=("PING\n", "+PONG\r"),
                                foreign="exec redis-server --port {port} --save '' --maxclients 20000 --bind 127.0.0.1"))
     if is_there("nginx", "-v"):
-        found.append(Candidate("nginx (a constant)", speaks="http", directory=write_nginx,
-                               foreign="cd $(dirname {db}) && sed -i s/PORT/{port}/ nginx.conf && "
+        found.append(Candidate("nginx (a constant)", speaks="http",
+                               foreign=f"cd $(dirname {{db}}) && sed s/PORT/{{port}}/ {PEERS}/nginx.conf >nginx.conf && "
                                        "exec nginx -p . -c nginx.conf"))
     if is_there("node", "--version"):
-        found.append(Candidate("Node (from a map)", speaks="http tasks", foreign=f"exec node {HERE}/peers/node.js {{port}}"))
+        found.append(Candidate("Node (from a map)", speaks="http tasks", foreign=f"exec node {PEERS}/node.js {{port}}"))
     if is_there("node", "-e", "require('koa')"):
-        found.append(Candidate("Koa (from a map)", speaks="http tasks", foreign=f"exec node {HERE}/peers/koa.js {{port}}"))
-    if is_there("gunicorn", "--version") and is_there("/usr/bin/python3", "-c", "import flask"):
-        found.append(Candidate("gunicorn gthread, Flask (from a dict)", speaks="http tasks",
-                               foreign=f"exec gunicorn --chdir {HERE}/peers -k gthread --threads 4 --keep-alive 600 "
-                                       "--worker-connections 20000 --log-level error -b 127.0.0.1:{port} flask_app:app"))
+        found.append(Candidate("Koa (from a map)", speaks="http tasks", foreign=f"exec node {PEERS}/koa.js {{port}}"))
+    if has_gunicorn():
+        found.append(gunicorn("gthread", "--threads 4"))
     return found
 
 
@@ -142,9 +147,34 @@ def http_request(method, target, body=""):
     return f"{method} {target} HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n{body}"
 
 
+def a_line(candidate):
+    return [candidate.line]
+
+
+def one_fib(candidate):
+    return [(http_request("GET", "/fib/1"), '{"n":1,"fib":1}' if candidate.stage else candidate.ask("GET", "/fib/1"))]
+
+
+def one_task(candidate):
+    target = f"/api/tasks/{candidate.tasks[0]}"
+    return [(http_request("GET", target), candidate.ask("GET", target))]
+
+
+def ten_tasks(candidate):
+    return [(http_request("GET", "/api/tasks"), candidate.ask("GET", "/api/tasks"))]
+
+
+def a_change(candidate):
+    """One and another in turn, else SQLite would see that nothing changes."""
+    target = f"/api/tasks/{candidate.tasks[0]}"
+    return [(http_request("PUT", target, body), candidate.ask("PUT", target, body))
+            for body in ('{"done": true}', '{"done": false}')]
+
+
 class Workload:
-    def __init__(self, name, kind, needs, *options, close=False):
-        self.name, self.kind, self.needs, self.options, self.close = name, kind, needs, options, close
+    def __init__(self, name, needs, questions, *options, close=False):
+        self.name, self.needs, self.questions, self.options, self.close = name, needs, questions, options, close
+        self.kind = "lines" if needs == "lines" else "http"
 
     def can(self, candidate, connections):
         """Whether this candidate can be asked this over so many connections."""
@@ -159,30 +189,19 @@ class Workload:
 
     def load(self, candidate):
         """What the load generator is told."""
-        pairs = self.questions(candidate)
+        # A reference answers the same to anything.
+        pairs = self.questions(candidate) if self.needs in candidate.speaks else one_fib(candidate)
         return [word for question, reply in pairs for word in ("--request", question, "--reply", reply)] + [
             *(["--http"] if self.kind == "http" else []), *(["--close"] if self.close else []), *self.options]
 
-    def questions(self, candidate):
-        if self.kind == "lines":
-            return [("PING\n", "+PONG\r")] if candidate.title.startswith("redis") else [("fib 1\n", "fib: 1")]
-        if self.needs == "http" or "tasks" not in candidate.speaks:     # a reference answers the same to anything
-            return [(http_request("GET", "/fib/1"), '{"n":1,"fib":1}' if candidate.stage else candidate.ask("GET", "/fib/1"))]
-        if self.name == "PUT":
-            target = f"/api/tasks/{candidate.tasks[0]}"
-            bodies = ['{"done": true}', '{"done": false}']      # else SQLite would see that nothing changes
-            return [(http_request("PUT", target, body), candidate.ask("PUT", target, body)) for body in bodies]
-        target = "/api/tasks" if "10" in self.name else f"/api/tasks/{candidate.tasks[0]}"
-        return [(http_request("GET", target), candidate.ask("GET", target))]
 
-
-LINES = Workload("`fib 1`", "lines", "lines")
-DEPTH_16 = Workload("`fib 1`, 16 at once", "lines", "lines", "--depth", "16")
-FIB = Workload("GET /fib/1", "http", "http")
-TASK = Workload("GET a task", "http", "tasks")
-TEN_TASKS = Workload("GET 10 tasks", "http", "tasks")
-PUT = Workload("PUT", "http", "writes")
-CLOSE = Workload("connect, GET /fib/1, close", "http", "http", close=True)
+LINES = Workload("`fib 1`", "lines", a_line)
+DEPTH_16 = Workload("`fib 1`, 16 at once", "lines", a_line, "--depth", "16")
+FIB = Workload("GET /fib/1", "http", one_fib)
+TASK = Workload("GET a task", "tasks", one_task)
+TEN_TASKS = Workload("GET 10 tasks", "tasks", ten_tasks)
+PUT = Workload("PUT", "writes", a_change)
+CLOSE = Workload("connect, GET /fib/1, close", "http", one_fib, close=True)
 WORKLOADS = LINES, DEPTH_16, FIB, TASK, TEN_TASKS, PUT, CLOSE
 
 
@@ -210,7 +229,7 @@ class Measured:
     """What a workload's windows came to for one candidate."""
 
     def __init__(self):
-        self.ratios, self.rates, self.requests, self.user, self.system = [], [], 0, 0.0, 0.0
+        self.ratios, self.requests, self.user, self.system = [], 0, 0.0, 0.0
 
     def per_request(self):
         """Microseconds of processor time, user's and system's."""
@@ -240,15 +259,15 @@ def side_by_side(workload, candidates, connections, reference, ms, rounds):
         before = reference_rate()
         for one in candidates:
             one.wake()
-            used = processor_time(one)
+            user, system = processor_time(one)
             result = run_load(one, told[one], connections, ms)
-            mine = measured[one]
-            for which, now, then in zip(("user", "system"), processor_time(one), used):
-                setattr(mine, which, getattr(mine, which) + now - then)
+            user_now, system_now = processor_time(one)
             one.rest()
             after = reference_rate()
+            mine = measured[one]
+            mine.user += user_now - user
+            mine.system += system_now - system
             mine.requests += result["in_all"]
-            mine.rates.append(rate(result))
             mine.ratios.append(rate(result) / statistics.mean([before, after]))
             before = after
     return measured
@@ -309,8 +328,7 @@ class Bench:
             yield
         finally:
             for one in everybody:
-                if one.program:
-                    one.end()
+                one.end()
 
     def throughput(self):
         found = {}
@@ -332,23 +350,19 @@ class Bench:
 
     def ratios(self, found, connections):
         workloads = [workload for workload in WORKLOADS if (workload, connections) in found]
-        candidates = []
-        for workload in workloads:
-            candidates += [one for one in found[workload, connections] if one not in candidates]
-        order = [*self.stages, *self.peers]
         rows = []
-        for one in sorted(candidates, key=order.index):
+        for one in [*self.stages, *self.peers]:
             cells = [found[workload, connections].get(one) for workload in workloads]
-            rows.append([one.title, *["–" if cell is None else spread(cell.ratios) for cell in cells]])
+            if any(cells):
+                rows.append([one.title, *["–" if cell is None else spread(cell.ratios) for cell in cells]])
         return (f"\n## Everybody, at {connections} connection{'s' if connections > 1 else ''}\n\n"
                 "The same ratio. A dash: can't be asked that, as one who serves fewer clients at once, or keeps no HTTP "
                 "connection open.\n\n" + table(["", *[workload.name for workload in workloads]], rows))
 
     def times(self, found):
-        order = [*self.stages, *self.peers]
         workloads = [workload for workload in WORKLOADS if workload is not DEPTH_16]
         rows = []
-        for one in order:
+        for one in [*self.stages, *self.peers]:
             cells = [found[workload, 64].get(one) for workload in workloads]
             # Whose processes come and go with the clients takes part of its time along.
             if any(cells) and not (one.stage and one.stage.child_per_client):
@@ -415,28 +429,12 @@ class Bench:
                 continue
             one.start()
             try:
-                memory, kept = [one.server.memory()], []
-                question, reply = (LINES if "lines" in one.speaks else FIB).questions(one)[0]
-                for number in range(crowd + 5):
-                    if number == 5:         # the first ones need what all of them share
-                        memory[0] = one.server.memory()
-                    kept.append(socket.create_connection(("127.0.0.1", one.server.port)))
-                    kept[-1].sendall(question.encode())
-                    came = b""
-                    while reply.encode() not in came:
-                        piece = kept[-1].recv(4096)
-                        if not piece:
-                            raise RuntimeError(f"{one.title} has closed connection {number}")
-                        came += piece
-                memory.append(one.server.memory())
-                for connection in kept:
-                    connection.close()
+                each, before = memory_taken(one, crowd)
                 time.sleep(1)
-                memory.append(one.server.memory())
+                kept = max(one.server.memory() - before, 0) / crowd
             finally:
                 one.end()
-            rows.append([one.title, f"{crowd:,}", f"{(memory[1] - memory[0]) / crowd:,.0f}",
-                         f"{max(memory[2] - memory[0], 0) / crowd:,.0f}"])
+            rows.append([one.title, f"{crowd:,}", f"{each:,.0f}", f"{kept:,.0f}"])
             say("memory: " + " | ".join(rows[-1]))
         return ("\n## Memory for an idle connection, after one request (bytes, user space)\n\nAll the server's processes "
                 "together (Pss, proc(5)), and how much of it is kept a second after all have left.\n\n"
@@ -447,10 +445,10 @@ class Bench:
     def idle_crowd(self):
         os.sched_setaffinity(0, {CORE})
         rows = []
-        techniques = [(plain(4).with_options(*options), idle) for options in ((), ("--wait", "poll")) for idle in
-                      (500, 1_000, 2_000)] + [(plain(5), 10_000), (plain(6), 10_000)]
-        for stage, idle in techniques[2:6:3] + techniques[6:] if self.quick else techniques:
-            one = ours(next(each for each in STAGES if each.title == stage.title)).start()
+        sweeps = [stage for stage in STAGES if stage.number == 4 and stage.option("--wait") != "select"]
+        for stage, idle in [(stage, idle) for stage in sweeps for idle in ((2_000,) if self.quick else (500, 1_000, 2_000))] + [
+                (plain(5), 10_000), (plain(6), 10_000)]:
+            one = ours(stage).start()
             one.wake()
             try:
                 ratios = []
@@ -463,7 +461,6 @@ class Bench:
                 one.end()
             rows.append([one.title, f"{idle:,}", spread(ratios)])
             say("idle crowd: " + " | ".join(rows[-1]))
-        os.sched_setaffinity(0, CORES)
         return ("\n## Idle connections beside 64 busy ones\n\n`fib 1`, as a ratio to the same without the idle ones.\n\n"
                 + table(["", "idle", "ratio"], rows))
 
@@ -515,27 +512,15 @@ class Bench:
         if len(CORES) < 2:
             return "\n## Two workers\n\nThere is one core only.\n"
         rows = []
-
-        for kind, title, single, several in (
-                ("reference", "the reference, and run twice", None, None),
-                ("stage", "stage 5, and `--workers 2`", plain(5), plain(5).with_options("--workers", "2")),
-                ("stage", "stage 6, and `--workers 2`", plain(6), plain(6).with_options("--workers", "2"))):
-            if kind == "reference":
-                alone = references()["lines"].start()
-                with socket.create_server(("127.0.0.1", 0)) as free:
-                    port = free.getsockname()[1]
-                pair = [Candidate("reference", foreign=f"exec {BUILD}/reference lines {port}; : {{port}}", speaks="lines")
-                        for _ in range(2)]
-                for one in pair:
-                    one.program = program_for(Stage(0, "reference"), one.foreign)
-                    one.server = OnPort(one.program, port)
-            else:
-                alone, pair = ours(single).start(), [ours(several).start()]
+        for title, number in (("the reference, and run twice", None), ("stage 5, and `--workers 2`", 5),
+                              ("stage 6, and `--workers 2`", 6)):
+            if number:
+                alone, pair = ours(plain(number)).start(), [ours(plain(number).with_options("--workers", "2")).start()]
                 pair[0].server.wait_for_workers()
+            else:
+                alone, pair = references()["lines"].start(), two_references()
             try:
-                scale = []
-                for _ in range(self.rounds):
-                    scale.append(self.on_two_cores(pair) / self.on_one_core(alone))
+                scale = [self.on_two_cores(pair) / self.on_one_core(alone) for _ in range(self.rounds)]
             finally:
                 for one in (alone, *pair):
                     one.end()
@@ -564,12 +549,11 @@ class Bench:
         for number in range(1, 7):
             times = []
             for _ in range(5 if self.quick else 15):
-                one = ours(plain(number))
-                one.program, one.speaks = program_for(one.stage), ""
+                program = program_for(plain(number))
                 began = time.monotonic()
-                one.server = one.program.start()
+                program.start()
                 times.append((time.monotonic() - began) * 1000)
-                one.end()
+                program.clean_up()
             row.append(spread(times, "{:.0f}"))
         say("ready: " + " | ".join(row))
         text = "\n## Ready after (ms)\n\nFrom fork(2) to the ready line, in a directory without a database.\n\n" + table(
@@ -594,8 +578,19 @@ class Bench:
 STAGE_NAMES = {stage.name for stage in STAGES}
 
 
+def two_references():
+    """On one port, which each of them listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    pair = [Candidate("reference, lines", speaks="lines") for _ in range(2)]
+    for one in pair:
+        one.program = program_for(Stage(0, "peer"))
+        one.server = OnPort(one.program, port)
+    return pair
+
+
 class OnPort:
-    """A server that was started on a port that it shares."""
+    """A reference on a port that it shares: that somebody accepts there does not tell that it is ready."""
 
     def __init__(self, program, port):
         self.port = port
@@ -617,14 +612,40 @@ class OnPort:
 
 
 @contextlib.contextmanager
-def computing(candidate, clients):
-    """While this lasts, so many clients have `fib 45` computed again and again."""
+def idle_clients(candidate, number):
+    """While this lasts, so many connections stay, each of which was answered once."""
+    question, reply = (LINES if "lines" in candidate.speaks else FIB).questions(candidate)[0]
+    with contextlib.ExitStack() as kept:
+        for _ in range(number):
+            connection = kept.enter_context(socket.create_connection(("127.0.0.1", candidate.server.port)))
+            connection.sendall(question.encode())
+            came = b""
+            while reply.encode() not in came:
+                piece = connection.recv(4096)
+                if not piece:
+                    raise RuntimeError(f"{candidate.title} has closed one of {number} connections")
+                came += piece
+        yield
+
+
+def memory_taken(candidate, crowd):
+    """How much memory each of so many idle connections takes, and how much the server had before they came."""
+    with idle_clients(candidate, 5):        # the first ones need what all of them share
+        before = candidate.server.memory()
+        with idle_clients(candidate, crowd):
+            return (candidate.server.memory() - before) / crowd, before
+
+
+@contextlib.contextmanager
+def computing(candidate, clients, question="fib 45\n"):
+    """While this lasts, so many clients have this computed again and again."""
     over = threading.Event()
 
     def ask():
-        with socket.create_connection(("127.0.0.1", candidate.server.port)) as connection:
+        address = "127.0.0.1", candidate.server.port
+        with contextlib.suppress(ConnectionError), socket.create_connection(address) as connection:
             while not over.is_set():
-                connection.sendall(b"fib 45\n")
+                connection.sendall(question.encode())
                 if not connection.recv(100):
                     return
 
@@ -692,9 +713,10 @@ def main():
     old = Path(options.output) if options.output else None
     sections = by_heading(old.read_text()) if options.only and old and old.exists() else {}
     sections.update(Bench(options.quick).run(options.only or PARTS))
+    newest = f" (last: {', '.join(options.only)})" if options.only else ""
     text = (f"# How fast the servers are\n\nMade by `make bench{' QUICK=1' if options.quick else ''}`"
-            f"{', of which ' + ', '.join(options.only) + ' last,' if options.only else ''} on {datetime.date.today()}, on: "
-            f"{machine()}.\n\nWhat is measured, and how, stands at the beginning of [bench.py](bench.py).\n"
+            f" on {datetime.date.today()}{newest}, on: {machine()}.\n\n"
+            "What is measured, and how, stands at the beginning of [bench.py](bench.py).\n"
             + "".join(f"\n## {heading}\n{body.rstrip()}\n" for heading, body in sections.items()))
     if options.output:
         Path(options.output).write_text(text)
