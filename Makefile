@@ -61,7 +61,7 @@ PLACE := $(if $(filter release,$(VARIANT)),,$(BUILD)/)
 objects = $(patsubst %.cpp,$(BUILD)/%.o,$(filter-out %/naive.cpp,$(wildcard $1/*.cpp)))
 PROGRAMS := $(foreach stage,$(STAGES),$(PLACE)$(stage)/$(stage))
 
-.PHONY: all help clean test browser bench compare soak trace gallery fuzz naive lint format deps deps-all diff
+.PHONY: all help clean test browser bench compare soak trace gallery fuzz naive tutorial-check lint format deps deps-all diff
 .PHONY: $(STAGES)
 .DELETE_ON_ERROR:
 all: $(PROGRAMS)
@@ -155,6 +155,8 @@ help:
 	@echo 'make gallery             the six stages side by side, and those of gunicorn and Node that are installed, on one page'
 	@echo 'make fuzz SECONDS=60     looks for input that breaks a promise of the protocols, for so long (60 unless told otherwise)'
 	@echo 'make diff FROM=1 TO=3    what changes in the code from one stage to another'
+	@echo 'make tutorial-check      plays what the pages have one type, and holds their listings against the source; PAGE=README.md'
+	@echo "make exercise-3-2        whether an exercise is solved; they stand at the end of each stage's README.md"
 	@echo "make naive               the talk's server, flaws and all: stage1_sync/naive"
 	@echo 'make lint, make format   checks the style, or restores it'
 	@echo 'make clean               removes what was built'
@@ -193,6 +195,14 @@ gallery: $(PROGRAMS)
 fuzz: SECONDS ?= 60
 fuzz: $(BUILD)/session_fuzz
 	@tests/fuzz/run $< $(SECONDS)
+
+EXERCISES := $(patsubst tests/exercises/solutions/%.patch,exercise-%,$(wildcard tests/exercises/solutions/*.patch))
+.PHONY: $(EXERCISES)
+$(EXERCISES): exercise-%:
+	@python3 tests/exercises/check.py $*
+
+tutorial-check: $(PROGRAMS)
+	@python3 tests/tutorial/check.py $(PAGE)
 
 naive: stage1_sync/naive
 stage1_sync/naive: stage1_sync/naive.cpp

@@ -1,5 +1,9 @@
 """Proofs that the suite can be trusted: it passes a server that is right, and finds each flaw of one that is not."""
+import ast
+import base64
+import hashlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +13,11 @@ from harness import CHECKS, Failure, Program, expect, expect_match, together
 from stages import THEIRS, plain
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE / "bench"))
+sys.path[:0] = [str(HERE / part) for part in ("bench", "compare", "trace", "tutorial")]
 import bench    # noqa: E402: a path of its own
+import compare_proofs   # noqa: E402
+import lies     # noqa: E402
+import trace_proofs     # noqa: E402
 
 PARTS = "fib", "sleep", "count", "lines", "lesson", "disappear"     # what fib_server.py speaks
 
@@ -96,6 +103,34 @@ def the_readme_tells_which_faults_are_tried():
         return "its table is not what this prints: python3 tests/run.py --faults"
 
 
+def the_lessons_clients_are_a_page_each():
+    """And every Python from 3.9 on can read them."""
+    for path in (HERE / "clients").glob("*.py"):
+        text = path.read_text()
+        try:
+            ast.parse(text, feature_version=(3, 9))
+        except SyntaxError as error:
+            return f"{path.name}: {error}"
+        if text.count("\n") > 60:
+            return f"{path.name} is longer than 60 lines"
+
+
+# ---- The page -----------------------------------------------------------------------------------------------------------
+
+def the_page_needs_nothing_but_itself():
+    """Its policy names the hashes of its own style and script, and it refers to no other place."""
+    page = (HERE.parent / "common" / "page.html").read_text()
+    hashes = []
+    for element in "style", "script":
+        text = re.search(rf"<{element}[^>]*>(.*)</{element}>", page, re.DOTALL)[1]
+        hashes.append(f"{element}-src 'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}';")
+    if not all(right in page for right in hashes):
+        return "\n".join(["common/page.html must say:", *hashes])
+    elsewhere = re.findall(r".*(?:\w+://|[\"'`(]//|\bsrc=|\burl\(|@import|\bimport\b).*", page)
+    if elsewhere:
+        return f"common/page.html refers to another place: {elsewhere}"
+
+
 # ---- The benchmark ------------------------------------------------------------------------------------------------------
 
 def the_readme_quotes_the_benchmark():
@@ -158,8 +193,11 @@ def proofs():
     found = [(f"passes what is right, {one.name}", lambda one=one: passes_what_is_right(one))
              for one in CHECKS if one.part in PARTS and not one.ours and one.only(THEIRS)]
     found += [(f"finds a server that {flaw}", lambda flaw=flaw: finds(flaw)) for flaw in FLAWS]
+    found += compare_proofs.proofs() + lies.proofs() + trace_proofs.proofs()
     return found + [("notices a failure in a helper thread", notices_a_failure_in_a_helper_thread),
                     ("the readme tells which faults are tried", the_readme_tells_which_faults_are_tried),
+                    ("the lesson's clients are a page each", the_lessons_clients_are_a_page_each),
+                    ("the page needs nothing but itself", the_page_needs_nothing_but_itself),
                     ("the readme quotes the benchmark", the_readme_quotes_the_benchmark),
                     ("the load generator checks every reply", the_load_generator_checks_every_reply),
                     ("the benchmark compares", the_benchmark_compares),

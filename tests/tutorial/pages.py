@@ -1,0 +1,86 @@
+"""A page of the book in pieces: its fenced blocks, its listings, its links, and what its consoles have one type."""
+import re
+from dataclasses import dataclass, field
+
+FENCE = re.compile(r"^```(.*)$")
+# What the servers answer begins so. Whatever else stands in a conversation was typed.
+REPLY = re.compile(r"[a-z]+: |bye:|\[[ x]\] |HTTP/|[A-Z][\w-]+: |…|\{|$")
+CONVERSES = re.compile(r"(nc|telnet)( [^|<>;&]*)?")     # a command that reads what is typed
+
+
+@dataclass
+class Block:
+    """What stands between two fences."""
+    info: str           # behind the first fence: the language, and for a console the name of its terminal
+    line: int           # of that fence
+    lines: list = field(default_factory=list)
+
+    @property
+    def language(self):
+        return self.info.partition(" ")[0]
+
+    @property
+    def terminal(self):
+        return self.info.partition(" ")[2]
+
+
+@dataclass
+class Step:
+    """Something that is typed, and what is shown then."""
+    line: int
+    typed: str = None           # None: what is shown comes of what was typed in an earlier block
+    to_shell: bool = False
+    shown: list = field(default_factory=list)
+
+
+def blocks(text):
+    """The fenced blocks of a page."""
+    found, inside = [], False
+    for number, line in enumerate(text.splitlines(), 1):
+        fence = FENCE.match(line)
+        if fence:
+            if not inside:
+                found.append(Block(fence[1].strip(), number))
+            inside = not inside
+        elif inside:
+            found[-1].lines.append(line)
+    return found
+
+
+def prose(text):
+    """The page without them."""
+    return re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def headings(text):
+    """What links within a page name, as they are derived from its headings."""
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+            for title in re.findall(r"^#+ (.*)$", prose(text), re.MULTILINE)}
+
+
+def links(text):
+    return re.findall(r"\]\(([^)\s]+)\)", re.sub(r"`[^`]*`", "", prose(text)))
+
+
+def commands(text):
+    """What the prose has one type: what stands between backticks."""
+    return re.findall(r"`([^`]+)`", prose(text))
+
+
+def steps(block, converses):
+    """What a console block has one type, in order; `converses`: a program that reads runs in its terminal already."""
+    found = [Step(block.line)]
+    for number, line in enumerate(block.lines, block.line + 1):
+        last = found[-1]
+        # The naive server answers a number with a number.
+        number_for_number = line.isdigit() and (last.typed or "").isdigit() and not last.shown
+        if line.startswith("$ "):
+            found.append(Step(number, line[2:], to_shell=True))
+            converses = bool(CONVERSES.fullmatch(line[2:]))
+        elif line in ("^C", "^D"):
+            found.append(Step(number, line))
+        elif converses and not REPLY.match(line) and not number_for_number:
+            found.append(Step(number, line))
+        else:
+            last.shown.append(line)
+    return (found if found[0].shown else found[1:]), converses
