@@ -4,7 +4,8 @@ import os
 import resource
 import time
 
-from harness import Failure, check, check_program, everybody_sleeps, expect, processor_ticks, wait_for, wakeups
+from harness import (Failure, check, check_program, everybody_sleeps, expect, expect_in_three_tries, processor_ticks, wait_for,
+                     wakeups)
 from suite_limits import expect_said_goodbye, serves_several
 
 
@@ -132,18 +133,22 @@ def uses_no_processor_time_while_nobody_asks(server):
     family = server.pids()
 
     def used():
-        """The processor time of the server and its children, and how often they woke."""
+        """The processor time of the server and its children, in ticks, and how often they woke."""
         return sum(map(processor_ticks, family)), sum(map(wakeups, family))
 
-    wait_for(lambda: all(map(everybody_sleeps, family)), "every thread of the server slept")
-    before = used()
-    time.sleep(1.5)     # the time over which nothing is to happen
-    after = used()
+    def used_meanwhile():
+        wait_for(lambda: all(map(everybody_sleeps, family)), "every thread of the server slept")
+        before = used()
+        time.sleep(1.5)     # the time over which nothing is to happen
+        return tuple(later - earlier for earlier, later in zip(before, used()))
+
     if server.program.is_built_with(b"__tsan_init"):
         # ThreadSanitizer has a thread of its own that wakes. But who spins uses up most of the time.
-        expect(after[0] - before[0] < 0.3 * os.sysconf("SC_CLK_TCK"), True, f"{before} and then {after}: it rests")
+        ticks, _ = used_meanwhile()
+        expect(ticks < 0.3 * os.sysconf("SC_CLK_TCK"), True, f"{ticks} ticks: it rests")
     else:
-        expect(after, before, "processor time in ticks, and wake-ups")
+        # A worker that waits for the disk as it boots sleeps as well, and wakes once more: not again and again.
+        expect_in_three_tries(used_meanwhile, (0, 0), "processor time in ticks, and wake-ups")
 
 
 @check_program("crowd", only=lambda stage: stage.crowd, alone=True)
