@@ -57,5 +57,6 @@ def a_small_request_is_a_wait_a_recv_and_a_send(program):
                 with faults.counting(*calls):
                     ask_often(client, question, answer, 100)
                 # What follows a reply may belong to the one before these; and a worker may learn late that a client has gone.
-                expect(faults.counted <= most + ((stage.workers or 1) if most else 0), True,
+                # That is a few calls. One more for each request were a hundred.
+                expect(faults.counted < most + 10, True,
                        f"{faults.counted} of {', '.join(calls)} for a hundred times {question}")
