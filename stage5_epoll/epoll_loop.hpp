@@ -16,8 +16,8 @@
 /// When epoll reports a socket (epoll(7)).
 enum class Trigger : std::uint8_t {
     level,  ///< as long as it can be read or written: what is left over is reported again
-    /// Once, when it becomes so. What is left over is never reported again, so a socket must be read, or written, until the
-    /// call would block (EAGAIN), or be remembered. In return epoll need not be told what is waited for.
+    /// Once, when it becomes so. What is left over is not reported again, unless more comes, so a socket must be read, or
+    /// written, until the call would block (EAGAIN), or be remembered. In return epoll need not be told what is waited for.
     edge
 };
 

@@ -9,6 +9,7 @@ SYN_SENT, ESTABLISHED = 2, 1
 
 @exercise("1-1")
 def a_queue_of_one_holds_two_and_the_others_are_not_connected(program):
+    """Linux calls a queue full when there is more in it than was asked for, so that one of 1 holds two."""
     server = program.start()
     served = server.connect()
     served.wait_until_accepted()
