@@ -91,6 +91,12 @@ def jobs_for_proofs(options):
     return [Job("the suite itself", name, function) for name, function in proofs() if wanted(name, options)]
 
 
+def say(*lines):
+    """All in one piece, whatever the other threads have to say."""
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    sys.stdout.flush()
+
+
 def run(jobs):
     """Runs them all; prints each failure as it comes. Those that need quiet come last, one by one."""
     def run_one(job):
@@ -98,11 +104,11 @@ def run(jobs):
             job.failure = job.function()
         except NotRun as reason:
             job.not_run = True
-            print(f"{job.whose}: {job.name}: not run: {reason}", flush=True)
+            say(f"{job.whose}: {job.name}: not run: {reason}")
         except Exception as error:      # the test is broken: that is no success
             job.failure = f"{type(error).__name__}: {error}"
         if job.failure:
-            print(f"\nFAILED {job.whose}: {job.name}", *job.failure.splitlines(), sep="\n    ", flush=True)
+            say("", f"FAILED {job.whose}: {job.name}", *[f"    {line}" for line in job.failure.splitlines()])
 
     together = [job for job in jobs if not job.alone]
     with ThreadPoolExecutor(AT_ONCE) as pool, ThreadPoolExecutor(BUSY_AT_ONCE) as busy_pool:
