@@ -173,6 +173,14 @@ def perf2_has_nothing_to_count_while_perf1_computes_at_stage_5_but_not_at_stage_
 
 
 @check_program("lesson clients", only=once)
+def perf2_ends_in_time_though_nobody_answers(program):
+    server = program.start(stage=plain(1))
+    holding = server.connect()
+    expect(holding.ask("6"), "fib: 8")
+    expect(output_of(server, "perf2", "--seconds", "1"), "0 requests per second\n")
+
+
+@check_program("lesson clients", only=once)
 def perf2_counts_what_the_server_counts(program):
     server = program.start()
     counted = answered(output_of(server, "perf2", "--seconds", "2"))

@@ -7,6 +7,7 @@ Then start perf1.py beside it, in another terminal. At stages 2, 3 and 6 the fig
 share; at stages 4 and 5 it falls from thousands to a few, for each short request waits for a long one. Stage 1 answers only
 one of the two: whichever comes second waits, and perf2 has 0.
 """
+import contextlib
 import socket
 import sys
 import threading
@@ -28,6 +29,8 @@ def main(options):
             lesson.say(f"{now - before} requests per second")
             before = now
         over.set()
+        with contextlib.suppress(OSError):      # the server has closed it by now
+            connection.shutdown(socket.SHUT_RD)     # wakes up who still waits for an answer
 
     with socket.create_connection((options.host, options.port)) as connection, connection.makefile("rb") as answers:
         counter = threading.Thread(target=count)
@@ -35,8 +38,10 @@ def main(options):
         try:
             while not over.is_set():
                 connection.sendall(b"1\n")
-                protocol.check(1, answers.readline())
-                answered += 1
+                line = answers.readline()
+                if not over.is_set():
+                    protocol.check(1, line)
+                    answered += 1
         finally:
             over.set()
             counter.join()
