@@ -127,10 +127,12 @@ def peers():
     if is_there("redis-server", "--version"):
         found.append(Candidate("redis (PING)", speaks="lines", line=("PING\n", "+PONG\r"),
                                foreign="exec redis-server --port {port} --save '' --maxclients 20000 --bind 127.0.0.1"))
-    if is_there("nginx", "-v"):
+    # Debian has it where only root's PATH leads.
+    nginx = shutil.which("nginx", path=os.environ.get("PATH", os.defpath) + ":/usr/local/sbin:/usr/sbin")
+    if nginx:
         found.append(Candidate("nginx (a constant)", speaks="http",
                                foreign=f"cd $(dirname {{db}}) && sed s/PORT/{{port}}/ {PEERS}/nginx.conf >nginx.conf && "
-                                       "exec nginx -p . -c nginx.conf"))
+                                       f"exec {nginx} -p . -c nginx.conf"))
     if is_there("node", "--version"):
         found.append(Candidate("Node (from a map)", speaks="http tasks", foreign=f"exec node {PEERS}/node.js {{port}}"))
     if is_there("node", "-e", "require('koa')"):
