@@ -96,16 +96,26 @@ class Load {
         }
     }
 
-    /// A round to warm up, and then for as long as planned.
+    /// A round in which everybody is answered once, and then for as long as planned. Who has connected may still wait to be
+    /// accepted; without that round, the others would have the server to themselves and be all that is measured.
     void run() {
-        const std::size_t to_warm_up = answered_ + plan_.connections * plan_.depth;
         for (Connection& connection : connections_) ask(connection);
-        go_on([&] { return answered_ >= to_warm_up; });
+        std::size_t waiting = connections_.size();
+        go_on([&] { return waiting == 0; },
+              [&](Connection& connection) {
+                  --waiting;
+                  if (plan_.close) connection.fd = Fd();
+              });
+        for (Connection& connection : connections_)
+            if (connection.awaited == 0) ask_again(connection);
         const std::size_t before = answered_;
-        times_.clear();
         const auto start = Clock::now();
         const auto until = start + std::chrono::milliseconds(plan_.ms);
-        go_on([&] { return Clock::now() >= until; });
+        go_on([&] { return Clock::now() >= until; },
+              [&](Connection& connection) {
+                  if (plan_.latency) times_.push_back(Clock::now() - connection.asked);
+                  ask_again(connection);
+              });
         const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
         fmt::print(R"({{"requests": {}, "in_all": {}, "seconds": {:.6f})", answered_ - before, answered_, seconds);
         if (plan_.latency && !times_.empty()) {
@@ -156,6 +166,14 @@ class Load {
         connection.awaited = plan_.depth;
     }
 
+    void ask_again(Connection& connection) {
+        if (plan_.close) {
+            connection = connect();
+            watch(connection);
+        }
+        ask(connection);
+    }
+
     /// Takes what has come, and checks it.
     void receive(Connection& connection, int flags) {
         const ssize_t size = recv(connection.fd.get(), buffer_.data(), buffer_.size(), flags);
@@ -177,8 +195,8 @@ class Load {
         rest = std::string(bytes);
     }
 
-    template <class Done>
-    void go_on(Done done) {
+    template <class Done, class Answered>
+    void go_on(Done done, Answered answered) {
         std::array<epoll_event, 256> events;
         while (!done()) {
             const int patience = plan_.may_starve ? plan_.ms : 10'000;
@@ -188,13 +206,7 @@ class Load {
             for (int i = 0; i < ready; ++i) {
                 auto& connection = *static_cast<Connection*>(events[static_cast<std::size_t>(i)].data.ptr);
                 receive(connection, MSG_DONTWAIT);
-                if (connection.awaited > 0) continue;
-                if (plan_.latency) times_.push_back(Clock::now() - connection.asked);
-                if (plan_.close) {
-                    connection = connect();
-                    watch(connection);
-                }
-                ask(connection);
+                if (connection.awaited == 0) answered(connection);
             }
         }
     }

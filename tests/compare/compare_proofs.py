@@ -254,6 +254,22 @@ def the_load_generator_takes_starving_for_a_result():
             reference.end()
 
 
+def the_load_generator_asks_nobody_twice_before_everybody_was_answered():
+    """Who is accepted late would not be in the figures."""
+    with bench.socket.create_server(("127.0.0.1", 0)) as server:
+        asked = ["--connections", "2", "--request", "fib 1\n", "--reply", "fib: 1"]
+        with subprocess.Popen([bench.BUILD / "load", str(server.getsockname()[1]), *asked], stderr=subprocess.DEVNULL):
+            accepted = [server.accept()[0] for _ in range(2)]
+            for number, one in enumerate(accepted):
+                expect([readable(each, 0.2) for each in accepted[:number]], [False] * number, "whether it asks again")
+                expect(one.recv(100), b"fib 1\n")
+                one.sendall(b"fib: 1\n")
+            for one in accepted:
+                expect(one.recv(100), b"fib 1\n", "what it asks then")
+            for one in accepted:
+                one.close()     # that ends it
+
+
 def reported(function):
     """As a proof reports it."""
     def run():
@@ -269,4 +285,5 @@ def proofs():
         a_small_comparison_gives_every_figure_and_writes_it_well, it_ends_when_the_time_is_up,
         one_that_fails_is_told_and_not_measured, one_that_ends_by_itself_is_not_measured_as_if_at_rest,
         the_talks_server_answers_as_the_talks_did, an_interrupted_comparison_leaves_nothing,
-        without_gnuplot_it_says_so_at_once, the_load_generator_takes_starving_for_a_result)]
+        without_gnuplot_it_says_so_at_once, the_load_generator_takes_starving_for_a_result,
+        the_load_generator_asks_nobody_twice_before_everybody_was_answered)]

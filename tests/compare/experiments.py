@@ -387,7 +387,8 @@ class Grows(Experiment):
                         if why:
                             self.cannot(one, parameters, why)
                             continue
-                        result = bench.run_load(one, [*LINES.load(one), "--latency"], connections, self.plan.ms)
+                        window = max(self.plan.ms, connections // 10)   # in which each is answered several times
+                        result = bench.run_load(one, [*LINES.load(one), "--latency"], connections, window)
                         rates[one] = bench.rate(result)
                         self.add(one, "fib 1", parameters, "per second", rates[one])
                         self.add(one, "latency, median", parameters, "µs", result["p50"])

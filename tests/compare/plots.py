@@ -31,7 +31,7 @@ def gnuplot(title, height, commands, data):
               for number, rows in enumerate(data)]
     script = "\n".join([f"set terminal svg noenhanced size 960,{height} font 'sans-serif,12' background '#ffffff'", *blocks,
                         *commands])
-    drawn = subprocess.run(["gnuplot"], input=script, check=False, capture_output=True, text=True)
+    drawn = subprocess.run(["gnuplot"], input=script, check=False, capture_output=True, encoding="utf-8")
     if drawn.returncode:
         raise Missing(f"gnuplot can't draw {title}: {drawn.stderr.strip()}")
     svg = re.sub(r"^<\?xml.*?\?>\s*", "", drawn.stdout)

@@ -32,10 +32,10 @@ def write(to, plan, figures, seconds, quick):
     with tempfile.TemporaryDirectory(dir=to, prefix=".") as staged:
         for section in sections:
             for picture in section.pictures():
-                Path(staged, picture.file).write_text(picture.svg)
-        Path(staged, "results.csv").write_text(as_csv(figures))
-        Path(staged, "results.md").write_text(as_markdown(head, sections))
-        Path(staged, "report.html").write_text(as_html(head, sections))
+                Path(staged, picture.file).write_text(picture.svg, encoding="utf-8")
+        Path(staged, "results.csv").write_text(as_csv(figures), encoding="utf-8")
+        Path(staged, "results.md").write_text(as_markdown(head, sections), encoding="utf-8")
+        Path(staged, "report.html").write_text(as_html(head, sections), encoding="utf-8")
         for file in sorted(os.listdir(staged), key=lambda file: file == "report.html"):
             os.replace(Path(staged, file), to / file)
 
