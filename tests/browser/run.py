@@ -68,11 +68,37 @@ def add(page, title):
     page.until("#news", "Added: .*")
 
 
-def race(page, fibs, sleeps):
-    """Has so many of each run; returns how long they took, each kind in the order of the ends."""
+@contextlib.contextmanager
+def answers_later(server):
+    """What is asked meanwhile is answered afterwards."""
+    stand_still([server.pid])
+    yield
+    go_on([server.pid])
+
+
+def exchanges(page):
+    """What the page asked about the list, and what was answered, in the order in which that happened."""
+    page.js("0")    # what has happened was told before this is answered
+    methods, happened = {}, []
+    for event in browser.events:
+        what, more = event["method"], event["params"]
+        if what == "Network.requestWillBeSent" and "/api/" in more["request"]["url"]:
+            methods[more["requestId"]] = more["request"]["method"]
+            happened.append(methods[more["requestId"]])
+        elif what == "Network.responseReceived" and more["requestId"] in methods:
+            happened.append(f"answer to {methods[more['requestId']]}")
+    return happened
+
+
+def choose(page, fibs, sleeps):
     for name, number in ("fibs", fibs), ("sleeps", sleeps):
         page.click(f"#{name}")
         page.type(str(number))
+
+
+def race(page, fibs, sleeps):
+    """Has so many of each run; returns how long they took, each kind in the order of the ends."""
+    choose(page, fibs, sleeps)
     page.click("#start")
     page.until("#result", f"{fibs + sleeps} answered in .*")
     lanes = page.js("""[...document.querySelectorAll(".lane")].map((lane) => ({...lane.dataset, says: lane.innerText,
@@ -145,10 +171,20 @@ def there_is_always_a_way_to_stop(program):
 def no_more_are_chosen_than_a_browser_has_connections(program):
     with page_of(program) as (_, page):
         for fibs, sleeps, valid in (0, 6, True), (1, 6, False), (0, 7, False), (6, 0, True), (0, 0, False), (3, 3, True):
-            for name, number in ("fibs", fibs), ("sleeps", sleeps):
-                page.click(f"#{name}")
-                page.type(str(number))
+            choose(page, fibs, sleeps)
             expect(page.js("document.querySelector('#mix').checkValidity()"), valid, f"{fibs} fibs and {sleeps} sleeps")
+
+
+@check_program("race", only=once)
+def it_is_run_with_the_numbers_that_it_was_started_with(program):
+    with page_of(program) as (server, page):
+        choose(page, 0, 2)
+        with answers_later(server):
+            page.click("#start")
+            page.until("#result", r"First sleep 1 alone.*")
+            choose(page, 6, 6)
+        page.until("#result", r"\d+ answered in .*")
+        expect(len(page.texts(".lane")), 2, "how many requests are shown")
 
 
 # ---- The list -----------------------------------------------------------------------------------------------------------
@@ -192,6 +228,62 @@ def what_others_wrote_is_shown_as_text_and_nothing_of_it_runs(program):
         add(page, HOSTILE[0])
         until_tasks(page, *[(False, title, title) for title in HOSTILE], (False, HOSTILE[0], ""))
         expect(page.js("document.querySelectorAll('img, #tasks script').length"), 0, "how many elements the titles made")
+
+
+@check_program("list", only=once)
+def what_is_added_before_the_list_has_come_is_listed_once(program):
+    with page_of(program) as (_, page):
+        add(page, "buy milk")
+        page.call("Fetch.enable", patterns=[{"urlPattern": "*/api/tasks"}])     # they are held back
+        page.load("Page.reload")
+        page.until("#technique", ".+")
+        page.click("#title")
+        page.type("pay the rent")
+        page.press("Enter")
+        page.call("Fetch.disable")
+        until_tasks(page, (False, "buy milk", ""), (False, "pay the rent", ""))
+        expect(exchanges(page)[-4:], ["GET", "answer to GET", "POST", "answer to POST"])
+
+
+@check_program("list", only=once)
+def a_row_that_awaits_an_answer_takes_no_other_order(program):
+    with page_of(program) as (server, page):
+        add(page, "buy milk")
+        with answers_later(server):
+            for selector in "input", "input", ".edit", ".delete":
+                page.click(f".task {selector}")
+        page.until("#news", "Done: buy milk")
+        page.click(".edit")
+        page.type("buy oat milk")
+        with answers_later(server):
+            for key in "Enter", "Enter", "Escape":
+                page.press(key)
+            page.click(".editor [type=button]")
+        until_tasks(page, (True, "buy oat milk", ""))
+        with answers_later(server):
+            page.click(".delete")
+            page.click(".delete")
+        page.until("#news", "Deleted: buy oat milk")
+        expect(exchanges(page), [what for method in ("GET", "POST", "PUT", "PUT", "DELETE")
+                                 for what in (method, f"answer to {method}")])
+
+
+@check_program("list", only=once)
+def an_answer_takes_the_focus_from_nobody_who_has_gone_on(program):
+    with page_of(program) as (server, page):
+        for title in "buy milk", "pay the rent":
+            add(page, title)
+        page.click(".edit")
+        page.type("buy oat milk")
+        for button, done in (".editor button", "Changed: buy oat milk"), (".delete", "Deleted: buy oat milk"):
+            with answers_later(server):
+                page.click(button)
+                page.click("#title")
+                page.type("call mum")
+            page.until("#news", done)
+            page.press(" ")
+            expect(page.js("document.querySelector('#title').value"), "call mum ")
+        until_tasks(page, (False, "pay the rent", ""))
 
 
 @check_program("list", only=once)
