@@ -50,7 +50,7 @@ def one_after_the_other(timeline):
 
 
 def a_process_each(timeline):
-    parent = next(iter(timeline.processes.values()))
+    parent = timeline.processes[0]
     expect([one.process.number for one in timeline.connections], [parent.number] * 3, "processes that accepted")
     children = [thread.process for thread in servers_of(timeline)]
     expect([child.parent.number for child in children], [parent.number] * 3, "parents of those that served")
@@ -58,7 +58,7 @@ def a_process_each(timeline):
 
 
 def other_threads_than_the_one_that_accepts(timeline):
-    process = next(iter(timeline.processes.values()))
+    process = timeline.processes[0]
     servers = servers_of(timeline)
     expect([thread.process.number for thread in servers], [process.number] * 3, "processes that served")
     expect(process.number in [thread.number for thread in servers], False, "the first thread, which accepts, has served")
@@ -69,7 +69,7 @@ def a_thread_each(timeline):
 
 
 def a_worker_serves_whom_it_accepts(timeline):
-    master = next(iter(timeline.processes.values()))
+    master = timeline.processes[0]
     for one in timeline.connections:
         expect((server_of(one).process.number, one.process.parent.number), (one.process.number, master.number), one.name)
 

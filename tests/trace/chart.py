@@ -82,7 +82,7 @@ def svg(timeline, title, seconds=None):
     waiting = [lane(f"{one.name}: {one.text}"[:32], [(since, till, what, what) for what, since, till in one.phases()])
                for one in clients(timeline)]
     working = [(thread, lane(name_of(thread), pieces_of(thread)))
-               for process in timeline.processes.values() for thread in process.threads]
+               for process in timeline.processes for thread in process.threads]
     working = [(thread, one) for thread, one in working if one.slices]
     shown = [one for thread, one in working if thread.number == thread.process.number or not is_idle(thread, one, begin, end)]
     if len(shown) < len(working):

@@ -32,11 +32,13 @@ TRACED = (
 OPTIONS = ("-f", "--seccomp-bpf", "-ttt", "-T", "-yy", "-s", "64", "-e", "trace=" + ",".join("?" + name for name in TRACED))
 
 LEAST = 1000        # a wait or a computation takes as long as this; what is shorter is mostly the price of being watched
+BLOCKED = 100_000   # what was answered "not yet" after that long has waited until a time-out; to ask takes no time
 
 LINE = re.compile(r"(\d+) +(\d+)\.(\d{6}) (.*)\n", re.DOTALL)
 CALL = re.compile(r"(\w+)\((.*)\)\s+= (.*?)(?: <(\d+)\.(\d{6})>)?", re.DOTALL)
 RESUMED = re.compile(r"<\.\.\. \w+ resumed>(.*)", re.DOTALL)
 UNFINISHED = " <unfinished ...>"
+SUPERSEDED = re.compile(r"\+\+\+ superseded by execve in pid (\d+) \+\+\+")
 RESTARTED = re.compile(r"<\.\.\. resuming interrupted (?:system call|(\w+)) \.\.\.>")
 
 
@@ -61,7 +63,9 @@ class Call:
 
     @property
     def not_yet(self):
-        return self.result.startswith("-1 EAGAIN") and self.name in ACCEPTS + READS + WRITES
+        """Whether it was a question, or several in a row, to which that was the answer."""
+        at_once = self.times > 1 or self.end - self.begin < BLOCKED
+        return at_once and self.result.startswith("-1 EAGAIN") and self.name in ACCEPTS + READS + WRITES
 
 
 def call_in(text, thread, begin, now, first, last):
@@ -91,9 +95,15 @@ def calls(lines):
             yield Call(thread, text.split()[1], text, "", now, now, last, last)
             continue
         if text.startswith("+++ "):
-            if thread in unfinished:
-                yield cut_off(thread, *unfinished.pop(thread), now, last)
-            yield Call(thread, "exited", text, "", now, now, last, last)
+            # A thread that executes a program goes on under its process's number; it is its own that ends.
+            superseded = SUPERSEDED.fullmatch(text)
+            ended = int(superseded[1]) if superseded else thread
+            begun = {one: unfinished.pop(one) for one in (thread, ended) if one in unfinished}
+            for one, call in begun.items():
+                yield cut_off(one, *call, now, last)
+            if superseded and ended in begun:
+                unfinished[thread] = begun[ended]
+            yield Call(ended, "exited", text, "", now, now, last, last)
             continue
         begin, first = now, last
         if resumed:

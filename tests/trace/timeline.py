@@ -117,7 +117,8 @@ def moment_of_effect(call):
 
 class Timeline:
     def __init__(self, calls, requests=()):
-        self.threads, self.processes, self.connections = {}, {}, []
+        self.threads = {}       # who has had each number last: the kernel uses them again
+        self.processes, self.connections = [], []
         self.begin = min((call.begin for call in calls), default=0)
         self.end = max((call.end for call in calls), default=0)
         self._requests = {request.port: request for request in requests}
@@ -135,9 +136,11 @@ class Timeline:
     # -- who there is
 
     def _add_thread(self, number, process, begin):
-        self.processes.setdefault(process.number, process)
+        if not process.threads:
+            self.processes.append(process)
+        before = self.threads.get(number)       # who had the number, and has the same lane where only numbers are known
         name = process.name if number == process.number else f"thread {number}"
-        thread = self.threads[number] = Thread(number, process, name, begin)
+        thread = self.threads[number] = Thread(number, process, name, max(begin, before.end) if before else begin)
         process.threads.append(thread)
         process.alive.add(number)
         return thread
@@ -254,7 +257,7 @@ class Timeline:
     def _finish(self):
         """What nobody has closed or accepted until the end; and the connections get their numbers, in the order of asking, our
         clients' first."""
-        root = next(iter(self.processes.values()), None)
+        root = self.processes[0] if self.processes else None
         self.connections += [Connection(f"port {request.port}", root, -1, None, self.end, request)
                              for request in self._requests.values()]
         for connection in self.connections:

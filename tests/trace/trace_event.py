@@ -10,7 +10,7 @@ from timeline import SIGNAL
 
 def metadata(timeline):
     """What is said of each process and thread: of which kind, of whom, and what. They keep the order in which they began."""
-    for order, process in enumerate(timeline.processes.values()):
+    for order, process in enumerate(timeline.processes):
         role = f", child of {process.parent.number}" if process.parent else ""
         yield "process_name", process.number, process.number, {"name": f"{process.name}{role}"}
         yield "process_sort_index", process.number, process.number, {"sort_index": order}
@@ -49,7 +49,7 @@ def track(connection):
 def events(timeline):
     named = [{"ph": "M", "ts": 0, "name": kind, "pid": pid, "tid": tid, "args": said}
              for kind, pid, tid, said in metadata(timeline)]
-    found = [event for thread in timeline.threads.values() for event in slices(thread)]
+    found = [event for process in timeline.processes for thread in process.threads for event in slices(thread)]
     found += [event for connection in timeline.connections for event in track(connection)]
     zero = min((event["ts"] for event in found), default=0)
     for event in found:

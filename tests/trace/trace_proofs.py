@@ -6,7 +6,7 @@ import chart
 import trace_event
 from harness import Failure, expect
 from strace import calls, folded
-from timeline import ASKING, COMPUTING, SHORT, SLEEPING, Request, Timeline
+from timeline import ASKING, CLIENTS, COMPUTING, SHORT, SLEEPING, Request, Timeline
 
 LISTENER, CLIENT = "3<TCP:[127.0.0.1:9999]>", "4<TCP:[127.0.0.1:9999->127.0.0.1:4444]>"
 PEER, OTHER_PEER = "127.0.0.1:4444", "127.0.0.1:5555"
@@ -14,6 +14,7 @@ STARTS = 'execve("/usr/bin/server", ["server"], 0x7f /* 9 vars */) = 0'
 ASKS = f"accept4({LISTENER}, 0x7f, [128], SOCK_NONBLOCK) = -1 EAGAIN (Resource temporarily unavailable)"
 ACCEPTS = f'accept4({LISTENER}, {{sin_port=htons(4444), sin_addr=inet_addr("127.0.0.1")}}, [16], 0) = {CLIENT}'
 ACCEPTS_OTHER = ACCEPTS.replace("4444", "5555")
+TIMES_OUT = f"recvfrom({CLIENT}, 0x7f, 99, 0, NULL, NULL) = -1 EAGAIN (Resource temporarily unavailable)"
 READS, READS_END = f'recvfrom({CLIENT}, "fib 1\\n", 99, 0) = 6', f'recvfrom({CLIENT}, "", 99, 0) = 0'
 WRITES, CLOSES = f'sendto({CLIENT}, "fib: 1\\n", 7, 0) = 7', f"close({CLIENT}) = 0"
 THREAD = "clone3({flags=CLONE_VM|CLONE_FILES|CLONE_THREAD, stack=0x7f} => {parent_tid=[11]}, 88) = 11"
@@ -118,8 +119,36 @@ def a_clock_that_is_set_back_makes_no_overlap():
 def a_child_is_known_though_it_is_seen_before_its_parents_fork_is():
     timeline = timeline_of(f"10 2 {CHILD.partition(', child_tidptr')[0]} <unfinished ...>", f"11 3-3 close({LISTENER}) = 0",
                            "10 4 <... clone resumed>, child_tidptr=0x7f) = 11")
-    expect([(process.number, process.parent and process.parent.number, process.name)
-            for process in timeline.processes.values()], [(10, None, "server"), (11, 10, "server")])
+    expect([(process.number, process.parent and process.parent.number, process.name) for process in timeline.processes],
+           [(10, None, "server"), (11, 10, "server")])
+
+
+def who_waits_until_a_time_out_does_not_ask():
+    asks = [f"10 {moment} {ASKS}" for moment in ("600-640", "640-680", "680-720")]
+    expect(lane_of(timeline_of(f"10 0-300 {TIMES_OUT}", f"10 300-600 {TIMES_OUT}", *asks), 10),
+           [(CLIENTS, "recvfrom", 0, 300), (CLIENTS, "recvfrom", 300, 600), (ASKING, "accept4", 600, 720)])
+
+
+def a_program_that_another_thread_than_the_first_executes_takes_its_place():
+    timeline = timeline_of(f"10 1-1 {THREAD}", f"10 1-1 {ACCEPTS}", "10 2 futex(0x7f, FUTEX_WAIT, 1 <unfinished ...>",
+                           f"11 3 {STARTS.replace('server', 'other').partition(')')[0]} <unfinished ...>",
+                           "10 5 +++ superseded by execve in pid 11 +++", "10 7 <... execve resumed>) = 0 <0.004000>",
+                           f"10 7-9 {ASKS}", "10 9 +++ exited with 0 +++")
+    expect(timeline.processes[0].name, "other")
+    expect(lane_of(timeline, 10)[4:], [("others", "futex", 2, 5), (SHORT, "execve", 5, 7), (ASKING, "accept4", 7, 9)])
+    expect([piece.name for piece in timeline.threads[11].slices], ["computes", "execve"])
+    expect(milliseconds(timeline.connections[0].end), (9,), "where all of its process have ended")
+
+
+def a_number_that_is_used_again_belongs_to_another():
+    lives = [[f"10 {begin}-{begin} {how}", f"11 {begin}-{begin + 4} nanosleep({{tv_sec=0}}, NULL) = 0",
+              f"11 {begin + 4} +++ exited with 0 +++"] for begin, how in ((10, CHILD), (20, CHILD), (30, THREAD), (32, THREAD))]
+    timeline = timeline_of(*sum(lives, []))     # the last one's clock has been set back
+    expect([[thread.number for thread in process.threads] for process in timeline.processes], [[10, 11, 11], [11], [11]])
+    written = expect_valid("\n".join(trace_event.lines(timeline, "")))
+    expect([(event["pid"], event["ts"], event["dur"]) for event in written["X"] if event["name"] == "nanosleep"],
+           [(11, 10_000, 4000), (11, 20_000, 4000), (10, 30_000, 4000), (10, 34_000, 2000)])
+    expect(chart.svg(timeline, "").count(">child 11<"), 2, "children in the chart")
 
 
 def expect_connections(about, rows, *expected):
@@ -158,7 +187,7 @@ def a_program_that_a_server_starts_inherits_what_is_not_to_be_closed():
         timeline = timeline_of(f"10 0-1 {ACCEPTS.replace('[16], 0', f'[16], {flags}')}", "10 2-2 vfork() = 11",
                                f"11 3-3 {STARTS.replace('server', 'cgi')}", f"10 4-4 {CLOSES}", "11 9 +++ exited with 0 +++")
         expect(milliseconds(timeline.connections[0].end), (end,), flags)
-        expect([process.name for process in timeline.processes.values()], ["server", "cgi"])
+        expect([process.name for process in timeline.processes], ["server", "cgi"])
 
 
 def phases_of(connection):
@@ -235,9 +264,10 @@ PROOFS = (calls_signals_and_ends_are_read, a_call_is_read_that_other_threads_hav
           strings_that_look_like_the_end_of_a_call_are_read, a_call_is_read_that_goes_on_after_a_signal,
           reading_goes_on_where_a_line_is_broken, questions_in_a_row_are_one, a_lane_has_waits_and_computations,
           a_clock_that_is_set_back_makes_no_overlap, a_child_is_known_though_it_is_seen_before_its_parents_fork_is,
-          a_connection_lasts_from_accept_to_its_last_close, a_program_that_a_server_starts_inherits_what_is_not_to_be_closed,
-          a_client_waits_to_be_read_and_to_be_answered, what_is_written_is_valid,
-          what_is_narrower_than_a_pixel_gives_way)
+          who_waits_until_a_time_out_does_not_ask, a_program_that_another_thread_than_the_first_executes_takes_its_place,
+          a_number_that_is_used_again_belongs_to_another, a_connection_lasts_from_accept_to_its_last_close,
+          a_program_that_a_server_starts_inherits_what_is_not_to_be_closed, a_client_waits_to_be_read_and_to_be_answered,
+          what_is_written_is_valid, what_is_narrower_than_a_pixel_gives_way)
 
 
 def kept(proof):
