@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from harness import Failure, NotRun, check_program, expect, expect_each, expect_match
+from harness import Failure, NotRun, check_program, expect, expect_each, expect_match, wait_for
 from suite_around import once
 
 HERE = Path(__file__).resolve().parent
@@ -272,11 +272,60 @@ def a_server_that_does_not_stop_is_killed(program):
             raise Failure("it still listens")
 
 
+# ---- The gallery --------------------------------------------------------------------------------------------------------
+
+def put_in_place_of_node(program, text):
+    """The gallery, which this program starts, will take it for Node."""
+    tools = program.directory / "tools"
+    tools.mkdir(exist_ok=True)
+    (tools / "node").write_text(text)
+    (tools / "node").chmod(0o755)
+    program.environment["PATH"] = f"{tools}:{os.environ['PATH']}"
+
+
 @check_program("traces", only=once)
-def the_gallery_is_one_page(program):
-    with Run(program, "gallery.py", "--only", "stage5", "--load", "/sleep/0.1, /fib/N", "--output", "page.html") as run:
+def the_gallery_is_one_page_of_those_that_work(program):
+    put_in_place_of_node(program, '#!/bin/sh\ntest "$1" = --version\n')
+    why = "it ended with status 1 before it listened for TCP connections"
+    options = "--load", "/sleep/0.1, /fib/N", "--output", "page.html"
+    with Run(program, "gallery.py", "--only", "Node", "stage5", *options) as run:
         status, output, errors = run.ends()
     expect((status, output), (0, "page.html: open it in a browser\n"), errors)
+    expect(errors, f"stage5_epoll\nNode\nnot shown: {why}\n")
     page = (program.directory / "page.html").read_text()
-    expect_match(page, r"(?s).*<svg.*>/sleep/0\.1, /fib/\d+<.*client 2: /fib/\d+<.*stage5_epoll \d+<.*</html>\n")
+    expect_match(page, r"(?s).*<svg.*>/sleep/0\.1, /fib/\d+<.*client 2: /fib/\d+<.*stage5_epoll \d+<.*"
+                       rf"Not shown: Node \({why}\)\.</p>\n</html>\n")
     expect(re.findall(r'(?:src|href)="[^"]*"', page), [], "what it needs beside it")
+    with Run(program, "gallery.py", "--only", "Node", *options) as run:
+        expect(run.ends(), (1, "", f"Node\nnot shown: {why}\nno trace: {why}\n"))
+
+
+INTERRUPTED = """#!{python}
+import pathlib, signal, socket, sys, time
+if sys.argv[1].startswith("-"):
+    sys.exit()      # only asked whether it is installed
+comes = lambda moment: pathlib.Path("{directory}", moment).touch()
+signal.signal(signal.SIGTERM, lambda *_: comes("told to stop"))
+listener = socket.create_server(("127.0.0.1", int(sys.argv[2])))
+while True:
+    with listener.accept()[0] as client:
+        client.recv(999)
+        comes("asked")
+        time.sleep({seconds})
+        client.sendall(b'HTTP/1.0 200 OK\\r\\n\\r\\n{{"fib": 1}}')
+"""
+
+
+@check_program("traces", only=once)
+def ctrl_c_ends_the_gallery(program):
+    def row(moment, seconds):
+        seen = program.directory / f"seen, until {moment}"
+        seen.mkdir()
+        put_in_place_of_node(program, INTERRUPTED.format(python=sys.executable, directory=seen, seconds=seconds))
+        with Run(program, "gallery.py", "--only", "Node", "Koa", "--load", "/", "--output", "page.html") as run:
+            wait_for((seen / moment).exists, moment)
+            os.killpg(run.process.pid, signal.SIGINT)
+            expect(run.ends(), (1, "", "Node\ninterrupted\n"))
+        expect((program.directory / "page.html").exists(), False, "there is a page")
+
+    expect_each([("asked", 1000), ("told to stop", 0.2)], row)

@@ -1,7 +1,7 @@
 """The six stages, and servers that many people know, side by side under the same load: `make gallery`.
 
 Writes build/trace/gallery.html, one page that needs nothing beside it, from runs on this machine. A server that is not
-installed is named as such.
+installed, or does not work, is named as such.
 """
 import argparse
 import math
@@ -39,8 +39,8 @@ def stage(number, see):
 
 def gunicorn(options, see, needs="flask"):
     """As Debian installs it, for its own Python."""
-    command = f"gunicorn --chdir {PEERS} {options} --log-level error -b 127.0.0.1:{{port}} flask_app:app"
-    return Exhibit(f"gunicorn {options}, Flask", tuple(command.split()), see,
+    words = f"{options} --log-level error -b 127.0.0.1:{{port}} flask_app:app"
+    return Exhibit(f"gunicorn {options}, Flask", ("gunicorn", "--chdir", str(PEERS), *words.split()), see,
                    needs=("/usr/bin/python3", "-c", f"import gunicorn, flask, {needs}"))
 
 
@@ -98,11 +98,13 @@ def fitted(load, address):
 
 
 def run(exhibit, load):
+    if not is_installed(exhibit):
+        raise Trouble("it is not installed")
     port = str(free_port())
     timeline = record([word.replace("{port}", port) for word in exhibit.command], load, ours=exhibit.ours,
                       output=subprocess.DEVNULL, fit=fitted)
     if sum(bool(one.request and one.request.answer) for one in timeline.connections) < len(load.split(",")):
-        raise Trouble("not all was answered")       # also where Ctrl-C has ended it
+        raise Trouble("not all was answered")
     return timeline
 
 
@@ -128,35 +130,41 @@ axis.</p>
 """
 
 
-def page(shown, absent):
-    """`shown` has pairs of an exhibit and its timeline."""
+def page(shown, missing):
+    """`shown` has pairs of an exhibit and its timeline, `missing` has the titles of the others, and why they are not shown."""
     seconds = max(end - begin for begin, end in (chart.window(timeline) for _, timeline in shown)) / 1e6
     parts = []
     for exhibit, timeline in shown:
         asked = ", ".join(one.text for one in timeline.connections if one.request)
         parts.append(f"<h2>{escape(exhibit.title)}</h2>\n<p>{escape(exhibit.see)}</p>\n"
                      f"{chart.svg(timeline, asked, seconds)}")
-    parts += [f"<p>Not here, since it is not installed: {escape(', '.join(absent))}.</p>"] if absent else []
+    parts += [f"<p>Not shown: {escape(title)} ({escape(str(why))}).</p>" for title, why in missing.items()]
     what = f"{len(shown)} servers on a machine with {os.cpu_count()} processors"
     return PAGE.format(what=what, computes=COMPUTES, exhibits="\n".join(parts))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", default="", metavar="TEXT", help="only those that have this in their name")
+    parser.add_argument("--only", nargs="+", default=[""], metavar="TEXT",
+                        help="only those that have one of these in their name")
     parser.add_argument("--load", default="/sleep/1, /sleep/1, /fib/N, /fib/1", help="N: a number that takes 0.4 s")
     parser.add_argument("--output", type=Path, default=PLACE / "gallery.html")
     options = parser.parse_args()
-    wanted = [one for one in EXHIBITS if options.only in one.title]
-    there = [one for one in wanted if is_installed(one)]
-    if not there:
-        raise Trouble(f"nothing that is here has {options.only!r} in its name")
-    shown = []
-    for exhibit in there:
+    wanted = [one for one in EXHIBITS if any(text in one.title for text in options.only)]
+    if not wanted:
+        raise Trouble(f"nothing has {' or '.join(map(repr, options.only))} in its name")
+    shown, missing = [], {}
+    for exhibit in wanted:
         say(exhibit.title)
-        shown.append((exhibit, run(exhibit, options.load)))
+        try:
+            shown.append((exhibit, run(exhibit, options.load)))
+        except Trouble as trouble:
+            say(f"not shown: {trouble}")
+            missing[exhibit.title] = trouble
+    if not shown:
+        raise missing[wanted[0].title]      # mostly that of all
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(page(shown, [one.title for one in wanted if one not in there]), encoding="utf-8")
+    options.output.write_text(page(shown, missing), encoding="utf-8")
     print(f"{os.path.relpath(options.output)}: open it in a browser")
 
 

@@ -14,10 +14,12 @@ import select
 import shutil
 import signal
 import socket
+import string
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.parse
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -128,12 +130,12 @@ class Traced:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
 
-    def stop(self, patience=STOP):
+    def stop(self, patience=STOP, early=()):
         """Stops it as its users do: its first process is told to, and if others outlive that one, they are told, too. Returns
-        whether that was enough; who does not heed it is killed."""
+        whether that was enough; who does not heed it, until the patience or one of `early` ends it, is killed."""
         for whom in (lambda: children(self._strace.pid) or self._all()), self._all:
             self._tell(signal.SIGTERM, whom())
-            with contextlib.suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
+            with contextlib.suppress(subprocess.TimeoutExpired, *early):
                 self._strace.wait(patience)
                 return True
         self.kill()
@@ -177,16 +179,17 @@ def ask(address, text):
     begin = time.time_ns() // 1000
     client = socket.create_connection(address, PATIENCE)
     if text.startswith("/"):
-        client.sendall(request("GET", text, headers={"Connection": "close"}))
+        path = urllib.parse.quote(text, safe=string.punctuation)
+        client.sendall(request("GET", path, headers={"Connection": "close"}))
     else:
         client.sendall(f"{text}\n".encode())
         client.shutdown(socket.SHUT_WR)
     return client, Request(text, client.getsockname()[1], begin)
 
 
-def record(command, load, ours=False, output=None, patience=PATIENCE, fit=lambda load, address: load):
+def record(command, load, ours=False, output=None, patience=PATIENCE, fit=lambda load, address: load, early=()):
     """Runs the server with this load, fitted to it, or with the reader's own; returns the timeline of what was seen until the
-    end, or until Ctrl-C."""
+    end, or until one of the exceptions `early`. Any other one leaves nothing to be seen."""
     sent = []
     with Traced(command, ours, output) as server:
         try:
@@ -198,9 +201,9 @@ def record(command, load, ours=False, output=None, patience=PATIENCE, fit=lambda
                 server.wait()
             else:
                 play(address, load, sent)
-        except KeyboardInterrupt:
+        except early:
             say("it is told to stop")
-        if not server.stop():
+        if not server.stop(early=early):
             say("it does not stop at SIGTERM: killed")
         return Timeline(strace.read(server.log), sent)
 
@@ -226,7 +229,7 @@ def main():
         parser.error("what is to be run? make trace CMD='gunicorn -w 2 app:app'")
     title = " ".join([Path(options.command[0]).name, *options.command[1:]])
     load = options.load or (OURS if options.ours else THEIRS)
-    timeline = record(options.command, load, options.ours, patience=options.patience)
+    timeline = record(options.command, load, options.ours, patience=options.patience, early=(KeyboardInterrupt,))
     for one in timeline.connections:
         if one.request:
             say(f"{one.name}: {one.text}: {one.request.first_line or 'no answer'}")

@@ -1,10 +1,15 @@
 """Proofs that a trace tells what strace saw: on texts of which it is known what they tell."""
 import json
+import socket
 from collections import Counter
+from pathlib import Path
+from unittest import mock
 
 import chart
+import gallery
 import trace_event
 from harness import Failure, expect
+from record import ask
 from strace import calls, folded
 from timeline import ASKING, CLIENTS, COMPUTING, SHORT, SLEEPING, Request, Timeline
 
@@ -260,6 +265,22 @@ def what_is_narrower_than_a_pixel_gives_way():
            [(0, 1, "a", ""), (1, 9, "b", ""), (9, 12, "a", ""), (12, 14, "b", "x")])
 
 
+# ---- Asking -------------------------------------------------------------------------------------------------------------
+
+def a_path_may_have_any_character():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        for path, asked in ("/ä€ %41?a=b&c", b"GET /%C3%A4%E2%82%AC%20%41?a=b&c HTTP/1.1\r\n"), ("€", "€\n".encode()):
+            client, request = ask(listener.getsockname(), path)
+            with client, listener.accept()[0] as server:
+                expect((server.recv(999)[:len(asked)], request.text), (asked, path))
+
+
+def a_peer_may_lie_where_a_path_has_blanks():
+    with mock.patch.object(gallery, "PEERS", Path("/a place/peers")):
+        expect(gallery.gunicorn("-k sync -w 2", "").command[:7],
+               ("gunicorn", "--chdir", "/a place/peers", "-k", "sync", "-w", "2"))
+
+
 PROOFS = (calls_signals_and_ends_are_read, a_call_is_read_that_other_threads_have_interrupted,
           strings_that_look_like_the_end_of_a_call_are_read, a_call_is_read_that_goes_on_after_a_signal,
           reading_goes_on_where_a_line_is_broken, questions_in_a_row_are_one, a_lane_has_waits_and_computations,
@@ -267,7 +288,8 @@ PROOFS = (calls_signals_and_ends_are_read, a_call_is_read_that_other_threads_hav
           who_waits_until_a_time_out_does_not_ask, a_program_that_another_thread_than_the_first_executes_takes_its_place,
           a_number_that_is_used_again_belongs_to_another, a_connection_lasts_from_accept_to_its_last_close,
           a_program_that_a_server_starts_inherits_what_is_not_to_be_closed, a_client_waits_to_be_read_and_to_be_answered,
-          what_is_written_is_valid, what_is_narrower_than_a_pixel_gives_way)
+          what_is_written_is_valid, what_is_narrower_than_a_pixel_gives_way, a_path_may_have_any_character,
+          a_peer_may_lie_where_a_path_has_blanks)
 
 
 def kept(proof):
