@@ -32,7 +32,8 @@ TRACED = (
 OPTIONS = ("-f", "--seccomp-bpf", "-ttt", "-T", "-yy", "-s", "64", "-e", "trace=" + ",".join("?" + name for name in TRACED))
 
 LEAST = 1000        # a wait or a computation takes as long as this; what is shorter is mostly the price of being watched
-BLOCKED = 100_000   # what was answered "not yet" after that long has waited until a time-out; to ask takes no time
+BLOCKED = 500_000   # what was answered "not yet" after that long has waited until a time-out: to ask takes much less even on
+                    # a busy machine
 
 LINE = re.compile(r"(\d+) +(\d+)\.(\d{6}) (.*)\n", re.DOTALL)
 CALL = re.compile(r"(\w+)\((.*)\)\s+= (.*?)(?: <(\d+)\.(\d{6})>)?", re.DOTALL)

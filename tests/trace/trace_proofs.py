@@ -29,11 +29,14 @@ ORIGIN = 1_000_000_000      # where the clock of these texts begins, in microsec
 
 def lines(*rows):
     """As strace writes them; each row has a thread, when something began, and perhaps ended, in milliseconds, and what."""
+    def in_seconds(number):
+        return f"{number // 1000}.{number % 1000:03}000"
+
     for row in rows:
         thread, moment, what = row.split(" ", 2)
         begin, _, end = moment.partition("-")
-        lasted = f" <0.{int(end) - int(begin):03}000>" if end else ""
-        yield f"{thread:5} 1000.{int(begin):03}000 {what}{lasted}\n"
+        lasted = f" <{in_seconds(int(end) - int(begin))}>" if end else ""
+        yield f"{thread:5} {in_seconds(1_000_000 + int(begin))} {what}{lasted}\n"
 
 
 def milliseconds(*moments):
@@ -129,9 +132,9 @@ def a_child_is_known_though_it_is_seen_before_its_parents_fork_is():
 
 
 def who_waits_until_a_time_out_does_not_ask():
-    asks = [f"10 {moment} {ASKS}" for moment in ("600-640", "640-680", "680-720")]
-    expect(lane_of(timeline_of(f"10 0-300 {TIMES_OUT}", f"10 300-600 {TIMES_OUT}", *asks), 10),
-           [(CLIENTS, "recvfrom", 0, 300), (CLIENTS, "recvfrom", 300, 600), (ASKING, "accept4", 600, 720)])
+    asks = [f"10 {moment} {ASKS}" for moment in ("2000-2040", "2040-2400", "2400-2600")]
+    expect(lane_of(timeline_of(f"10 0-1000 {TIMES_OUT}", f"10 1000-2000 {TIMES_OUT}", *asks), 10),
+           [(CLIENTS, "recvfrom", 0, 1000), (CLIENTS, "recvfrom", 1000, 2000), (ASKING, "accept4", 2000, 2600)])
 
 
 def a_program_that_another_thread_than_the_first_executes_takes_its_place():
