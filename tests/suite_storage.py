@@ -261,9 +261,10 @@ def a_start_where_no_file_may_grow_is_status_1(program):
 def another_disk_in_its_place_is_503(program):
     disk = Disk(program)
     server, most = disk.server, connections(program.stage)
-    add_task(server, title="before")
-    for client in client_of_each(server, program.stage.workers or 1):   # so that each has opened the right one
-        expect_match(client.ask("list"), "tasks: 1")
+    clients = client_of_each(server, program.stage.workers or 1)
+    for client in clients:      # so that each worker has opened the right one, to write and to read
+        expect_match(client.ask("add before"), "added: .+")
+        expect_match(client.ask("list"), r"tasks: \d")
         client.close()
     server.wait_until_all_have_left()   # who leaves last takes files away that are about to be copied
     disk.command("mkdir copy && mount -t tmpfs none copy && cp -a disk/. copy && mount -o remount,ro copy "
@@ -273,7 +274,7 @@ def another_disk_in_its_place_is_503(program):
         expect_match(server.ask("add one more"), "error: .+")
         expect_fib(server)
     disk.command("umount -l disk")      # the server may still have a file of the copy open
-    wait_until_listed(server, ["before", post_until(server, 201, 503, most)])
+    wait_until_listed(server, ["before"] * len(clients) + [post_until(server, 201, 503, most)])
 
 
 def wait_until_listed(server, expected):
