@@ -115,6 +115,11 @@ def together(*functions):
     return results
 
 
+def place_of(tool):
+    """Where this program is, or None. An ordinary user's PATH may lack the directories where Debian has servers."""
+    return shutil.which(tool, path=os.environ.get("PATH", os.defpath) + ":/usr/local/sbin:/usr/sbin")
+
+
 def readable(file, seconds=0.0):
     """Whether there is something to read (or the end), or will be within so many seconds."""
     poll = select.poll()

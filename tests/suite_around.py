@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 from harness import (RUNNING, Client, Failure, NotRun, check_program, expect, expect_each, expect_match, free_port,
-                     processes, readable, request, wait_for)
+                     place_of, processes, readable, request, wait_for)
 from stages import plain
 from suite_http import JSON, NO_SUCH_TASK, add_task, expect_error, expect_json
 
@@ -25,8 +25,7 @@ def once(stage):
 
 
 def installed(tool):
-    """Where it is; an ordinary user's PATH may lack the directories where Debian has servers."""
-    place = shutil.which(tool, path=os.environ.get("PATH", os.defpath) + ":/usr/local/sbin:/usr/sbin")
+    place = place_of(tool)
     if not place:
         raise NotRun(f"{tool} is not installed (make deps-all installs it)")
     return place

@@ -14,7 +14,6 @@ import os
 import platform
 import re
 import resource
-import shutil
 import signal
 import socket
 import statistics
@@ -29,7 +28,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 PEERS = HERE.parent / "peers"
 sys.path.insert(0, str(HERE.parent))
-from harness import Program, go_on, stand_still, stat_fields, together, wait_for    # noqa: E402: a path of its own
+from harness import Program, go_on, place_of, stand_still, stat_fields, together, wait_for    # noqa: E402: a path of its own
 from stages import STAGES, Stage, plain     # noqa: E402
 
 BUILD = ROOT / "build" / "release" / "bench"
@@ -127,8 +126,7 @@ def peers():
     if is_there("redis-server", "--version"):
         found.append(Candidate("redis (PING)", speaks="lines", line=("PING\n", "+PONG\r"),
                                foreign="exec redis-server --port {port} --save '' --maxclients 20000 --bind 127.0.0.1"))
-    # Debian has it where only root's PATH leads.
-    nginx = shutil.which("nginx", path=os.environ.get("PATH", os.defpath) + ":/usr/local/sbin:/usr/sbin")
+    nginx = place_of("nginx")
     if nginx:
         found.append(Candidate("nginx (a constant)", speaks="http",
                                foreign=f"cd $(dirname {{db}}) && sed s/PORT/{{port}}/ {PEERS}/nginx.conf >nginx.conf && "
