@@ -262,7 +262,7 @@ def what_a_client_costs(plan, figures):
             proc(5)), for each connection, in user space. Look for a process, a stack, a buffer."""),
         words(f"""**Time to accept**: from connect(2) to the answer to `fib 1` on that new connection, one after the other,
             the median of a window; server and load share a core. Look for who makes a process or a thread first. **Processor
-            time at rest**: the server's user and system time during {plan.at_rest:g} seconds in which nobody asks anything,
+            time at rest**: the server's user and system time during {plan.at_rest:g} s in which nobody asks anything,
             without clients and with {plan.idle}. It is none, or somebody asks again and again."""),
         Picture("costs.svg", plot_bars(caption, labels, panels), caption),
         read.table("Absolute figures, in this run; and the time to accept as a ratio to stage 5.", "a client", whose, [
