@@ -19,7 +19,7 @@ from suite_around import once
 
 CLIENTS = Path(__file__).resolve().parent / "clients"
 # All of them, each with a request that is over at once.
-COMMANDS = [("perf1", "1", "--times", "1"), ("perf2", "--seconds", "1"), ("single_task", "--target", "/fib/1"),
+COMMANDS = [("perf1", "1", "--times", "1"), ("perf2",), ("single_task", "--target", "/fib/1"),
             ("multi_task_sync", "--target", "/fib/1"), ("multi_task_async", "--target", "/fib/1"),
             ("multi_task_async", "--target", "/fib/1", "--blocking"), ("spam", "3", "1"), ("spam", "3", "/fib/1")]
 
