@@ -22,6 +22,7 @@ else ifeq ($(VARIANT),asan)
 else ifeq ($(VARIANT),tsan)
   OPTIMISE := -O1 -fno-omit-frame-pointer
   SANITIZE := -fsanitize=thread
+  WRAPPED := accept4 recv send
 else ifeq ($(VARIANT),fuzz)
   # What `make fuzz` builds with: libFuzzer, which watches where each input leads, is a part of clang.
   CC := clang
@@ -37,7 +38,7 @@ WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wold-style-cast -Wno
 HARDEN := -fstack-protector-strong -fPIE
 CPPFLAGS += -Icommon -MMD -MP
 CXXFLAGS := -std=c++20 -g -pthread $(WARNINGS) $(HARDEN) $(OPTIMISE) $(SANITIZE)
-LDFLAGS += -pthread -pie -Wl,-z,relro,-z,now $(SANITIZE)
+LDFLAGS += -pthread -pie -Wl,-z,relro,-z,now $(SANITIZE) $(WRAPPED:%=-Wl,--wrap=%)
 # Not asked before they are needed: `make deps` may have to install pkg-config first.
 PACKAGES := fmt sqlite3 uuid
 LDLIBS = $(shell pkg-config --libs $(PACKAGES)) $(LLHTTP_LIBS)
@@ -50,10 +51,12 @@ LLHTTP_LIBS = $(if $(LLHTTP_SOURCES),,$(shell pkg-config --libs libllhttp))
 
 # --- what it is made of --------------------------------------------------------------------------------------------------
 
-COMMON := $(patsubst %.cpp,$(BUILD)/%.o,$(wildcard common/*.cpp)) $(LLHTTP)
+COMMON := $(patsubst %.cpp,$(BUILD)/%.o,$(wildcard common/*.cpp)) $(LLHTTP) $(if $(WRAPPED),$(BUILD)/tests/tsan.o)
 UNIT := $(patsubst %.cpp,$(BUILD)/%.o,$(wildcard tests/unit/*.cpp))
 # The benchmark's load generator and its two references.
 BENCH := $(patsubst tests/bench/%.cpp,$(BUILD)/bench/%,$(wildcard tests/bench/*.cpp))
+# What fails on demand; where ThreadSanitizer's allocator is the program's, without memory.
+FAULTS := $(if $(filter tsan,$(VARIANT)),$(BUILD),build)/faults.so
 SOURCES := $(wildcard common/*.cpp stage*/*.cpp tests/unit/*.cpp tests/fuzz/*.cpp tests/bench/*.cpp)
 HEADERS := $(wildcard common/*.hpp stage*/*.hpp tests/unit/*.hpp tests/fuzz/*.hpp)
 # The programs to be used stand in their stages' directories; those of the other variants in build/.
@@ -88,7 +91,7 @@ $(foreach stage,$(STAGES),$(eval $(call stage_rules,$(stage),$(firstword $(subst
 
 # Before deps has run there is nothing to compile with.
 ifneq ($(filter deps deps-all,$(MAKECMDGOALS)),)
-$(COMMON) $(UNIT) $(BENCH:$(BUILD)/bench/%=$(BUILD)/tests/bench/%.o) $(BUILD)/tests/fuzz/session_fuzz.o build/faults.so $(foreach stage,$(STAGES),$(call objects,$(stage))): | $(filter deps deps-all,$(MAKECMDGOALS))
+$(COMMON) $(UNIT) $(BENCH:$(BUILD)/bench/%=$(BUILD)/tests/bench/%.o) $(BUILD)/tests/fuzz/session_fuzz.o $(FAULTS) $(foreach stage,$(STAGES),$(call objects,$(stage))): | $(filter deps deps-all,$(MAKECMDGOALS))
 endif
 
 $(BUILD)/%.o: %.cpp Makefile
@@ -111,13 +114,19 @@ $(LLHTTP): $(BUILD)/llhttp/%.o: Makefile
 	@$(if $(LLHTTP_SOURCES)$(LLHTTP_LIBS),,echo 'llhttp is missing: make deps installs it' >&2; exit 1)
 	$(CC) $(LLHTTP_INCLUDE) -DLLHTTP_STRICT_MODE=1 $(LLHTTP_SANITIZE) -O2 -g -fPIE -fexceptions -c -o $@ -x c $(if $(LLHTTP_SOURCES),$(LLHTTP_SOURCES)/$*.c,/dev/null)
 
+# What VARIANT=tsan needs so that no signal is slept through.
+$(BUILD)/tests/tsan.o: tests/tsan.c Makefile
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -Wall -Wextra -Wshadow -O2 -g -fPIE -c $< -o $@
+
 $(BUILD)/unit_tests: $(UNIT) $(COMMON)
 	$(CXX) $(LDFLAGS) $^ $(LDLIBS) -lgtest -lgtest_main -o $@
 
 # Stands before the C library's functions in a server under test (LD_PRELOAD), so it must not be built of others' inline ones.
-build/faults.so: tests/faults.c Makefile
+$(FAULTS): tests/faults.c Makefile
 	@mkdir -p $(@D)
-	$(CC) -std=gnu11 -Wall -Wextra -Wshadow -O2 -g -U_FORTIFY_SOURCE -shared -fPIC $< -o $@ -ldl
+	$(CC) -std=gnu11 -Wall -Wextra -Wshadow -O2 -g -U_FORTIFY_SOURCE $(if $(filter tsan,$(VARIANT)),-DWITHOUT_MEMORY) \
+	    -shared -fPIC $< -o $@ -ldl
 
 # The unit tests run elsewhere, and replay what is in here.
 $(BUILD)/tests/unit/fuzz_test.o: CPPFLAGS += -DFUZZ_FOLDER='"$(CURDIR)/tests/fuzz"'
@@ -164,7 +173,7 @@ help:
 
 # The unit tests have one thread, and nothing for ThreadSanitizer to find.
 UNIT_TESTS := $(if $(filter tsan,$(VARIANT)),,$(BUILD)/unit_tests)
-test: $(if $(SERVER),,$(PROGRAMS) $(UNIT_TESTS) build/faults.so $(if $(filter release,$(VARIANT)),$(BENCH)))
+test: $(if $(SERVER),,$(PROGRAMS) $(UNIT_TESTS) $(FAULTS) $(if $(filter release,$(VARIANT)),$(BENCH)))
 	@python3 tests/run.py $(if $(SERVER),--server '$(SERVER)',--variant $(VARIANT) $(UNIT_TESTS:%=--unit %)) $(TESTS)
 
 browser: $(PROGRAMS)

@@ -38,13 +38,16 @@ struct control {
     /* The number of the wish that is armed, or 0, in the upper half; how many calls it has counted in the lower. One word,
        and no number comes twice: a call that began under another wish can tell, and is neither counted nor hit. */
     _Atomic uint64_t state;
-    int32_t error;              /* errno of a call that is hit; 0: it does no more than one byte */
+    int32_t error;              /* errno of a call that is hit; 0: it does no more than one byte; LATE */
     uint32_t irregularly;       /* of those below, about every other one */
     uint64_t skip;              /* so many calls are spared first, */
     uint64_t times;             /* and so many are hit then */
     uint64_t least;             /* smaller allocations are spared */
     char calls[256];            /* which, by name, with a blank before and behind each */
 };
+
+/* The call is made as it was asked for, but not before a signal has come, or a second has passed. */
+#define LATE (-1)
 
 static struct control *control; /* none: there is no wish */
 static bool tracing;            /* FAULTS_TRACE: each hit shows on standard error where it was */
@@ -64,6 +67,20 @@ __attribute__((constructor)) static void begin(void) {
 static uint64_t wish_for(const char *call) {
     uint64_t wish = control ? control->state >> 32 : 0;
     return wish != 0 && strstr(control->calls, call) ? wish : 0;
+}
+
+/* The C library's own function of this name. */
+#define NEXT(name)                                                         \
+    __extension__({                                                        \
+        static __typeof__(name) *next;                                     \
+        if (!next) *(void **)&next = dlsym(RTLD_NEXT, #name);              \
+        next;                                                              \
+    })
+
+/* For a second at most. By way of syscall(2): a sanitizer must not know of it, for it lets signals in where it sees a wait. */
+static bool wait_for_a_signal(void) {
+    NEXT(syscall)(SYS_nanosleep, &(struct timespec){.tv_sec = 1, .tv_nsec = 0}, NULL);
+    return false;
 }
 
 /* Counts a call, and says whether it is hit; errno is set then. */
@@ -86,6 +103,7 @@ static bool hit(uint64_t wish) {
         void *stack[40];
         backtrace_symbols_fd(stack, backtrace(stack, 40), STDERR_FILENO);
     }
+    if (error == LATE) return wait_for_a_signal();
     errno = error;
     return true;
 }
@@ -97,14 +115,6 @@ static bool fails(uint64_t wish, size_t *size) {
     if (*size > 1) *size = 1;
     return false;
 }
-
-/* The C library's own function of this name. */
-#define NEXT(name)                                                         \
-    __extension__({                                                        \
-        static __typeof__(name) *next;                                     \
-        if (!next) *(void **)&next = dlsym(RTLD_NEXT, #name);              \
-        next;                                                              \
-    })
 
 /* A function that fails with errno and the value `failed` if it is hit, and `where` holds. */
 #define INSTEAD_WHERE(where, type, failed, name, parameters, arguments)   \
@@ -224,6 +234,7 @@ INSTEAD(int, -1, fdatasync, (int fd), (fd))
 INSTEAD_WHERE(fd == STDERR_FILENO, ssize_t, -1, write, (int fd, const void *buffer, size_t size), (fd, buffer, size))
 
 /* ---- Memory: operator new, and SQLite, end here ------------------------------------------------------------------------- */
+#ifndef WITHOUT_MEMORY /* as for ThreadSanitizer, which has an allocator of its own */
 
 void *__libc_malloc(size_t size);
 void *__libc_calloc(size_t number, size_t size);
@@ -251,3 +262,4 @@ INSTEAD(void *, MAP_FAILED, mmap, (void *where, size_t size, int protection, int
 INSTEAD(void *, MAP_FAILED, mmap64, (void *where, size_t size, int protection, int flags, int fd, off64_t offset),
         (where, size, protection, flags, fd, offset))
 INSTEAD(int, -1, mprotect, (void *where, size_t size, int protection), (where, size, protection))
+#endif

@@ -327,8 +327,9 @@ class Watch:
         self.tree, temporary = program.directory / "tree", program.directory / "temporary"
         for part in "common", WATCHED, *[f"build/{variant}/{name}" for name in ("common", "llhttp", WATCHED)]:
             shutil.copytree(ROOT / part, self.tree / part)
-        for part in "Makefile", ".ci/watch":
-            (self.tree / part).parent.mkdir(exist_ok=True)
+        parts = ["Makefile", ".ci/watch"] + (["tests/tsan.c", "build/tsan/tests/tsan.o"] if variant == "tsan" else [])
+        for part in parts:
+            (self.tree / part).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / part, self.tree / part)
         temporary.mkdir()
         environment = plain_environment(program, TMPDIR=str(temporary))

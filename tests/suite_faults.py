@@ -22,7 +22,7 @@ from suite_lines import add, expect_reply, show
 from suite_limits import serves_several
 from suite_workers import client_of_each, has_workers, notices, shares_its_listener
 
-SHIM = Path(__file__).resolve().parent.parent / "build" / "faults.so"
+BUILD = Path(__file__).resolve().parent.parent / "build"
 FOR_EVER = (1 << 64) - 1
 # The techniques with options make mostly the same calls as the plain one: every so many-th is enough, unless it is asked for.
 EVERY_ONE = "EVERY_FAULT" in os.environ
@@ -45,25 +45,28 @@ MAY_FAIL = {
     "pread64": (errno.EIO,), "pwrite64": (errno.ENOSPC, errno.EIO), "ftruncate64": (errno.EIO,), "fdatasync": (errno.EIO,),
     "write": (errno.ENOSPC, errno.EIO),     # the log's
 }
-ONE_BYTE = 0        # in the place of an error: the call does less than it was asked for
+# In the place of an error: the call does less than it was asked for, or it is made, but only once a signal has come.
+ONE_BYTE, LATE = 0, -1
 
 
 class Faults:
     """What is to go wrong in the servers that this check's program starts from now on: the shim's other side."""
     LAYOUT = struct.Struct("<IIiIQQQ256s")      # struct control in faults.c; its first word in halves
 
-    def __init__(self, program):
-        if not SHIM.exists():
-            raise NotRun(f"there is no {SHIM.name}: make test builds it")
-        if program.is_built_with(b"__asan_init", b"__tsan_init"):
+    def __init__(self, program, with_memory=True):
+        threads_watched = program.is_built_with(b"__tsan_init")
+        if program.is_built_with(b"__asan_init") or (threads_watched and with_memory):
             raise NotRun("a sanitizer brings an allocator of its own")
+        shim = BUILD / ("tsan" if threads_watched else "") / "faults.so"
+        if not shim.exists():
+            raise NotRun(f"there is no {shim.relative_to(BUILD.parent)}: make test builds it")
         self.program = program
         self.numbers = itertools.count(1)       # a wish's
         path = program.directory / "faults"
         path.write_bytes(bytes(self.LAYOUT.size))
         with open(path, "r+b") as file:
             self.block = mmap.mmap(file.fileno(), self.LAYOUT.size)
-        program.environment.update(LD_PRELOAD=str(SHIM), FAULTS=str(path))
+        program.environment.update(LD_PRELOAD=str(shim), FAULTS=str(path))
 
     @contextlib.contextmanager
     def hitting(self, *calls, error, first=1, times=FOR_EVER, irregularly=False, least=0):
@@ -101,7 +104,7 @@ class Faults:
 
 
 def short_name(error):
-    return errno.errorcode.get(error, "one byte")
+    return {ONE_BYTE: "one byte", LATE: "a wait for a signal"}.get(error) or errno.errorcode[error]
 
 
 # ---- Conversations ------------------------------------------------------------------------------------------------------
@@ -597,6 +600,24 @@ def a_master_without_memory_keeps_the_workers_it_has(program):
 
 
 # ---- The end ------------------------------------------------------------------------------------------------------------
+
+@check_program("faults")
+def a_stop_that_comes_just_before_a_call_is_not_slept_through(program):
+    faults = Faults(program, with_memory=False)
+    calls = "accept4", "recv", "send", "poll", "ppoll", "pselect", "epoll_wait", "nanosleep"
+    # One who leaves costs four at least: accept4, recv, send, recv. Where calls block there is an accept4 for the next one, too,
+    # and while he stays, the fourth one blocks.
+    blocking = [(4, False), (5, True)] if program.stage.number < 4 else []
+    for number, leaves in [*((number, True) for number in range(1, 5)), *blocking]:
+        with faults.hitting(*calls, error=LATE, first=number, times=1):
+            server = program.start()
+            client = server.connect()
+            client.send("6\n")
+            if leaves:
+                client.half_close()
+            wait_for(lambda: faults.hits, f"call number {number} was about to be made", program.patience)
+            expect(server.stop(), 0)
+
 
 @check_program("faults", fault=Fault("a stop where calls are interrupted, or descriptors or memory are short",
                                      "is answered, or loses the connection for want of memory", "are told goodbye"))
