@@ -228,7 +228,7 @@ clean:
 # What each is for is in the README. A system that has no apt-get is told the list.
 BUILD_DEPS := g++ make pkg-config libfmt-dev libsqlite3-dev uuid-dev nlohmann-json3-dev libcli11-dev llhttp
 TEST_DEPS := libgtest-dev python3 netcat-openbsd curl procps git diffutils
-LINT_DEPS := clang-tidy clang-format shellcheck
+LINT_DEPS := clang-tidy clang-format shellcheck pyflakes3
 FUZZ_DEPS := clang libclang-rt-dev llvm
 AROUND_DEPS := nginx entr psmisc iproute2 strace chromium
 COMPARE_DEPS := gnuplot-nox
@@ -241,6 +241,7 @@ deps-all:
 lint: $(patsubst %,build/lint/%.ok,$(filter-out tests/% %/naive.cpp,$(SOURCES)))
 	clang-format --dry-run --Werror $(SOURCES) $(HEADERS)
 	shellcheck .ci/run .ci/deps .ci/watch tests/fuzz/run
+	pyflakes3 $(shell find tests -name '*.py')
 
 build/lint/%.ok: % $(HEADERS) .clang-tidy
 	@mkdir -p $(@D)

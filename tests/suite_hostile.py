@@ -13,8 +13,7 @@ import socket
 import time
 from pathlib import Path
 
-from harness import (Fault, Failure, check, expect, expect_each, go_on, readable, request, stand_still, stat_fields,
-                     together, wait_for, writable)
+from harness import Fault, Failure, check, expect, expect_each, go_on, readable, request, stand_still, together, writable
 from suite_limits import expect_survives, send_until_stuck, serves_several
 from suite_lines import reach_all_workers
 from suite_loops import many_tasks

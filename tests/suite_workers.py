@@ -9,8 +9,7 @@ import threading
 import time
 from pathlib import Path
 
-from harness import (Failure, alive_in_group, check_program, expect, expect_match, free_port, request, stat_fields, together,
-                     wait_for)
+from harness import alive_in_group, check_program, expect, expect_match, free_port, request, stat_fields, together, wait_for
 from suite_lines import expect_lasts, reach_all_workers
 
 
