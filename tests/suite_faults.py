@@ -605,8 +605,8 @@ def a_master_without_memory_keeps_the_workers_it_has(program):
 def a_stop_that_comes_just_before_a_call_is_not_slept_through(program):
     faults = Faults(program, with_memory=False)
     calls = "accept4", "recv", "send", "poll", "ppoll", "pselect", "epoll_wait", "nanosleep"
-    # One who leaves costs four at least: accept4, recv, send, recv. Where calls block there is an accept4 for the next one, too,
-    # and while he stays, the fourth one blocks.
+    # One who leaves costs four at least: accept4, recv, send, recv. Where calls block there is an accept4 for the next one,
+    # too, and while he stays, the fourth one blocks.
     blocking = [(4, False), (5, True)] if program.stage.number < 4 else []
     for number, leaves in [*((number, True) for number in range(1, 5)), *blocking]:
         with faults.hitting(*calls, error=LATE, first=number, times=1):
