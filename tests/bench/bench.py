@@ -256,8 +256,8 @@ def side_by_side(workload, candidates, connections, reference, ms, rounds):
     def reference_rate():
         return rate(run_load(reference, told[reference], connections, ms))
 
+    before = reference_rate()       # a window of the reference always follows one of somebody else's, but for this
     for _ in range(rounds):
-        before = reference_rate()
         for one in candidates:
             one.wake()
             user, system = processor_time(one)

@@ -150,6 +150,10 @@ class Load {
             fail("connect");
         const int on = 1;
         setsockopt(connection.fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+        // Who has his reply goes with a reset. Else each connection would keep its port for a minute (TIME_WAIT, tcp(7)),
+        // and connect(2) would soon measure how long the kernel looks for a free one.
+        const linger reset{.l_onoff = 1, .l_linger = 0};
+        if (plan_.close) setsockopt(connection.fd.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
         return connection;
     }
 
