@@ -171,7 +171,7 @@ class Visit:
     def __init__(self, one, parameters, questions):
         self.one, self.parameters, self.questions = one, parameters, questions
         self.answered = {}      # after so many seconds, by number
-        self.open, self.received, self.asked = {}, {}, {}
+        self.open, self.received, self.begun = {}, {}, None
         self.cores = self.cores_wanted()
 
     def cores_wanted(self):
@@ -186,8 +186,8 @@ class Visit:
         for number in range(len(self.questions)):       # the server takes them in this order
             self.open[number] = socket.create_connection(("127.0.0.1", self.one.server.port))
             self.received[number] = b""
+        self.begun = time.monotonic()       # one moment for all: the first may be served before the second has asked
         for number, question in enumerate(self.questions):
-            self.asked[number] = time.monotonic()
             self.open[number].sendall(question.asked)
             selector.register(self.open[number], selectors.EVENT_READ, (self, number))
 
@@ -199,7 +199,7 @@ class Visit:
         if not data or received[:len(question.begins)] != question.begins[:len(received)]:
             raise RuntimeError(f"{question.asked!r} was answered {received!r}")
         if len(received) >= len(question.begins) and received.rstrip().endswith(question.ends):
-            self.answered[number] = now - self.asked[number]
+            self.answered[number] = now - self.begun
             self.leave(selector, number)
 
     def leave(self, selector, number):
