@@ -136,7 +136,7 @@ static bool not_now(int fd, int flags, short events) {
 int accept4(int fd, struct sockaddr *address, socklen_t *size, int flags) {
     const uint64_t wish = wish_for(" accept4 ");
     if (wish != 0) {
-        /* Not left to the real one: a client might arrive before that is called, and slip in. */
+        /* Not left to the real one: a client might arrive before that is called, and slip in. So with those below. */
         if (not_now(fd, 0, POLLIN)) return errno = EAGAIN, -1;
         if (hit(wish)) return -1;
     }
@@ -145,13 +145,19 @@ int accept4(int fd, struct sockaddr *address, socklen_t *size, int flags) {
 
 ssize_t recv(int fd, void *buffer, size_t size, int flags) {
     const uint64_t wish = wish_for(" recv ");
-    if (wish != 0 && !not_now(fd, flags, POLLIN) && fails(wish, &size)) return -1;
+    if (wish != 0) {
+        if (not_now(fd, flags, POLLIN)) return errno = EAGAIN, -1;
+        if (fails(wish, &size)) return -1;
+    }
     return NEXT(recv)(fd, buffer, size, flags);
 }
 
 ssize_t send(int fd, const void *buffer, size_t size, int flags) {
     const uint64_t wish = wish_for(" send ");
-    if (wish != 0 && !not_now(fd, flags, POLLOUT) && fails(wish, &size)) return -1;
+    if (wish != 0) {
+        if (not_now(fd, flags, POLLOUT)) return errno = EAGAIN, -1;
+        if (fails(wish, &size)) return -1;
+    }
     return NEXT(send)(fd, buffer, size, flags);
 }
 
@@ -170,7 +176,10 @@ long syscall(long number, ...) {
     va_end(list);
     size_t size = (size_t)a[2];
     const uint64_t wish = number == SYS_recvfrom ? wish_for(" recv ") : number == SYS_sendto ? wish_for(" send ") : 0;
-    if (wish != 0 && !not_now((int)a[0], (int)a[3], number == SYS_recvfrom ? POLLIN : POLLOUT) && fails(wish, &size)) return -1;
+    if (wish != 0) {
+        if (not_now((int)a[0], (int)a[3], number == SYS_recvfrom ? POLLIN : POLLOUT)) return errno = EAGAIN, -1;
+        if (fails(wish, &size)) return -1;
+    }
     return NEXT(syscall)(number, a[0], a[1], (long)size, a[3], a[4], a[5]);
 }
 
