@@ -1,9 +1,11 @@
 // One process, one thread, one client at a time: accept a client, serve it to the end, accept the next.
-// It mends what the naive server gets wrong: a stream is not messages, and no client may end the server (naive.cpp).
-// What still goes wrong: the second client waits for as long as the first one likes; `nc localhost 9999` in two terminals.
-#include "serve.hpp"
-#include "start.hpp"
-#include "tasks.hpp"
+// It mends two flaws: the naive server takes whatever recv(2) returns for a message, and any client can end it (naive.cpp).
+// What still goes wrong: the second client waits as long as the first one likes. Try `nc localhost 9999` in two terminals.
+#include <sys/socket.h>
+
+#include "process/start.hpp"
+#include "sockets/serve.hpp"
+#include "tasks/tasks.hpp"
 
 int main(int argc, char** argv) {
     const About about{"stage1_sync", "one process, one thread, one client at a time", {}};
@@ -15,14 +17,16 @@ int main(int argc, char** argv) {
 
         Tasks tasks(options.db);
         std::uint64_t answered = 0;
-        const auto carry_out = [&](Work work) {
-            Reply reply = wait_or_compute(std::move(work), [&](Store& store) { return store.run(tasks, answered); });
+        const auto carry_out = [&](Work& work) {
+            const Reply& reply = wait_or_compute(work, tasks, [&] { return answered; });
             if (reply.counted) ++answered;
-            return reply;
         };
 
-        // Meanwhile the others wait in the kernel's queue (listen(2)): connected, and unanswered.
-        while (const auto client = next_client(listener)) serve(*client, service, carry_out);
+        // Meanwhile the other clients wait in the accept queue (listen(2)): connected, but unanswered.
+        while (!stop::leaving()) {
+            Fd client(accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+            if (accepted(client, listener)) serve(Client(std::move(client)), service, carry_out);
+        }
         return 0;
     } catch (const std::exception& error) {
         return failed(about, error);

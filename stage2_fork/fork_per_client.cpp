@@ -1,6 +1,7 @@
 #include "fork_per_client.hpp"
 
 #include <poll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -9,22 +10,21 @@
 #include <thread>
 #include <vector>
 
-#include "limits.hpp"
-#include "log.hpp"
-#include "serve.hpp"
-#include "tasks.hpp"
+#include "base/log.hpp"
+#include "sockets/serve.hpp"
+#include "sockets/sockets.hpp"
+#include "tasks/tasks.hpp"
 
 namespace {
 
-/// What a child does: all of stage 1's conversation, in a process of its own. Its tasks and its count are its own, too: the
-/// tasks meet the others' in the database's file, the count nowhere.
+/// A child runs stage 1's whole conversation in its own process. It opens the database itself, so that the children share
+/// the tasks through the database's file. But each child has its own count.
 int serve_in_child(Client client, const Service& service) {
     Tasks tasks(service.options.db);
     std::uint64_t answered = 0;
-    serve(client, service, [&](Work work) {
-        Reply reply = wait_or_compute(std::move(work), [&](Store& store) { return store.run(tasks, answered); });
+    serve(client, service, [&](Work& work) {
+        const Reply& reply = wait_or_compute(work, tasks, [&] { return answered; });
         if (reply.counted) ++answered;
-        return reply;
     });
     return 0;
 }
@@ -37,8 +37,8 @@ int fork_per_client(const Service& service, Listener& listener) {
     if (service.options.db == ":memory:")
         logging::info("With :memory: each child, and so each client, has tasks of its own");
 
-    // Signals come while we wait for clients and at no other time, so that none slips in between the look at the children
-    // and the wait (the reason for ppoll(2)). A signal without a handler would not wake us.
+    // Signals are let in only at the wait for clients. If one arrived between reaping the children and waiting, it would not
+    // end the wait (the reason for ppoll(2)). SIGCHLD needs a handler: without one, it would not end the wait either.
     std::signal(SIGCHLD, [](int) {});
     sigset_t signals;
     sigset_t usual;
@@ -47,35 +47,33 @@ int fork_per_client(const Service& service, Listener& listener) {
     sigprocmask(SIG_BLOCK, &signals, &usual);
 
     std::vector<pid_t> children;
-    children.reserve(static_cast<std::size_t>(service.options.max_clients));  // to remember one must not fail
+    children.reserve(static_cast<std::size_t>(service.options.max_clients));  // push_back() after fork(2) must not fail
     for (;;) {
-        pollfd client{.fd = listener.get(), .events = POLLIN, .revents = 0};
-        const bool blind = ppoll(&client, 1, nullptr, &usual) < 0 && errno != EINTR;  // the kernel has no memory for it
-        // Where a client is there already, ppoll(2) returns without letting signals in: this does.
+        pollfd arrivals{.fd = listener.get(), .events = POLLIN, .revents = 0};
+        const bool blind = ppoll(&arrivals, 1, nullptr, &usual) < 0 && errno != EINTR;  // the kernel is short of memory
+        // If a client is there already, ppoll(2) returns without letting signals in. These two calls let them in.
         sigprocmask(SIG_SETMASK, &usual, nullptr);
         sigprocmask(SIG_BLOCK, &signals, nullptr);
-        stop::reap(children);  // else those who have ended would stay as zombies
-        Arrival arrival = accept_client(listener, Mode::blocking);
-        if (arrival.outcome == Accepted::stopped) break;
-        if (blind || arrival.outcome == Accepted::shortage) std::this_thread::sleep_for(shortage_pause);
-        if (arrival.outcome != Accepted::client) continue;
-        if (children.size() >= static_cast<std::size_t>(service.options.max_clients)) {
-            refuse(std::move(arrival.fd));
-            continue;
-        }
-        const pid_t child = fork();
+        stop::reap(children);  // or else each child that ended stays as a zombie
+        Fd client(accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+        const Accepted outcome = accepted(client);
+        if (outcome == Accepted::stopped) break;
+        if (blind || outcome == Accepted::shortage) std::this_thread::sleep_for(shortage_pause);
+        if (outcome != Accepted::client) continue;
+        const bool full = children.size() >= static_cast<std::size_t>(service.options.max_clients);
+        const pid_t child = full ? -1 : fork();
         if (child == 0) {
             listener.close();  // the child holds copies of the parent's descriptors
             stop::in_child(parent);
             std::signal(SIGCHLD, SIG_DFL);
             sigprocmask(SIG_SETMASK, &usual, nullptr);
-            return serve_in_child(Client(std::move(arrival.fd), std::move(arrival.peer)), service);
+            return serve_in_child(Client(std::move(client)), service);
         }
         if (child > 0)
             children.push_back(child);
         else
-            refuse(std::move(arrival.fd), std::strerror(errno));
-        // Here the parent's copy of the client's descriptor is closed: the child's alone keeps the connection.
+            full ? refuse(client) : refuse(client, std::strerror(errno));
+        // Here the parent closes its copy of the client's descriptor. The child's copy keeps the connection open.
     }
     return stop::end(std::move(children), signals);
 }

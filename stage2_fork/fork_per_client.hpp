@@ -1,9 +1,9 @@
 /// A process for each client.
 #pragma once
 
-#include "service.hpp"
-#include "sockets.hpp"
+#include "base/service.hpp"
+#include "sockets/sockets.hpp"
 
-/// Serves until the server stops, and returns the exit status: in the parent once every child is gone, in each child once
-/// its client is. The listener is non-blocking. Throws std::system_error.
+/// Serves until the server stops. Returns the exit status: in the parent once every child has ended, in a child once its
+/// client has left. The listener must be non-blocking. Throws std::system_error.
 int fork_per_client(const Service& service, Listener& listener);

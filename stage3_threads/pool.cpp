@@ -1,24 +1,26 @@
 #include "pool.hpp"
 
+#include <sys/socket.h>
+
 #include <condition_variable>
 #include <deque>
 #include <system_error>
 #include <thread>
 #include <vector>
 
-#include "serve.hpp"
 #include "shared.hpp"
+#include "sockets/serve.hpp"
 
 namespace {
 
-/// A bounded queue between one producer, who accepts clients, and the consumers, who serve them. Both wait without using
-/// the processor: wait() gives the lock away while it sleeps, and has it again when it returns (pthread_cond_wait(3)).
+/// A bounded queue between one producer, which accepts clients, and the consumers, which serve them. Waiting uses no
+/// processor time: wait() releases the lock while it sleeps, and holds it again when it returns (pthread_cond_wait(3)).
 class Queue {
    public:
     explicit Queue(std::size_t capacity) : capacity_(capacity) {}
 
-    /// Waits while the queue is full: then nobody is accepted, and further clients wait in the kernel's queue. Where there
-    /// is no memory for a place, throws std::bad_alloc, and the client stays the caller's.
+    /// Waits while the queue is full. Meanwhile nobody is accepted, and further clients wait in the accept queue. Throws
+    /// std::bad_alloc if there is no memory for an entry; the client then stays the caller's.
     void put(Client&& client) {
         std::unique_lock lock(mutex_);
         not_full_.wait(lock, [this] { return clients_.size() < capacity_; });
@@ -26,63 +28,47 @@ class Queue {
         not_empty_.notify_one();
     }
 
-    /// Waits while the queue is empty; nobody once it is closed as well.
-    std::optional<Client> take() {
+    /// Waits while the queue is empty. Returns nothing if it is empty and `nobody_more` is set.
+    std::optional<Client> take(const std::stop_token& nobody_more) {
         std::unique_lock lock(mutex_);
-        not_empty_.wait(lock, [this] { return !clients_.empty() || closed_; });
-        if (clients_.empty()) return {};
+        if (!not_empty_.wait(lock, nobody_more, [this] { return !clients_.empty(); })) return {};
         std::optional<Client> client(std::move(clients_.front()));
         clients_.pop_front();
         not_full_.notify_one();
         return client;
     }
 
-    /// Nobody more comes.
-    void close() {
-        const std::lock_guard lock(mutex_);
-        closed_ = true;
-        not_empty_.notify_all();
-    }
-
    private:
     const std::size_t capacity_;
-    std::mutex mutex_;  // for what follows
+    std::mutex mutex_;  // guards clients_
     std::condition_variable not_full_;
-    std::condition_variable not_empty_;
+    std::condition_variable_any not_empty_;
     std::deque<Client> clients_;
-    bool closed_ = false;
-};
-
-/// Closes a queue at the end of its life, whatever that is.
-struct Closing {
-    explicit Closing(Queue& closed) : queue(closed) {}
-    Closing(const Closing&) = delete;
-    Closing& operator=(const Closing&) = delete;
-    ~Closing() { queue.close(); }
-    Queue& queue;
 };
 
 }  // namespace
 
 void pool(const Service& service, int threads, const Listener& listener) {
     Shared shared(service.options.db);
-    Queue queue(static_cast<std::size_t>(threads));  // as many may wait as are served
-    const auto consume = [&] {
-        while (const auto client = queue.take())
-            serve(*client, service, [&](Work work) { return carry_out(std::move(work), shared); });
+    Queue queue(static_cast<std::size_t>(threads));  // as many clients may wait as are served
+    const auto consume = [&](const std::stop_token& nobody_more) {
+        while (const auto client = queue.take(nobody_more))
+            serve(*client, service, [&](Work& work) { carry_out(work, shared); });
     };
     const auto produce = [&] {
-        while (auto client = next_client(listener)) {
+        while (!stop::leaving()) {
+            Fd fd(accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+            if (!accepted(fd, listener)) continue;
+            Client client(std::move(fd));
             try {
-                queue.put(std::move(*client));
+                queue.put(std::move(client));
             } catch (const std::exception& shortage) {  // no memory for a place in the queue
-                refuse(std::move(*client), shortage.what());
+                refuse(client.fd, shortage.what());
             }
         }
     };
 
-    std::vector<std::jthread> consumers;  // joined at the end of their lives
-    const Closing closing(queue);         // before that
+    std::vector<std::jthread> consumers;  // ~jthread asks each one to stop, and joins it
     try {
         for (int i = 0; i < threads; ++i) consumers.emplace_back(consume);
     } catch (const std::system_error& error) {

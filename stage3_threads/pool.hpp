@@ -1,8 +1,9 @@
-/// A fixed number of threads, and a queue of clients who wait for one.
+/// A fixed number of threads, and a queue of clients that wait for a free one.
 #pragma once
 
-#include "service.hpp"
-#include "sockets.hpp"
+#include "base/service.hpp"
+#include "sockets/sockets.hpp"
 
-/// Serves until no client is to be accepted any more and everybody has gone. Throws std::system_error.
+/// Serves until the server stops, or this worker retires, and every client is gone. If several workers share the listener,
+/// it must be non-blocking. Throws std::system_error.
 void pool(const Service& service, int threads, const Listener& listener);

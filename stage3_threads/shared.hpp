@@ -1,16 +1,16 @@
-/// What the threads share, and the lock that this takes.
+/// What the threads share, and the locks for it.
 #pragma once
 
 #include <cstdint>
 #include <mutex>
 #include <string>
 
-#include "serve.hpp"
-#include "tasks.hpp"
+#include "sockets/serve.hpp"
+#include "tasks/tasks.hpp"
 
-/// What all threads touch, so each touch needs the lock: without it two of them would read the same count, add one, and
-/// write the same sum.
-class Count {
+/// All threads use this, so each use takes the lock. Without it, two threads could read the same count, add one, and write
+/// the same sum.
+class Counter {
    public:
     [[nodiscard]] std::uint64_t value() {
         const std::lock_guard lock(mutex_);
@@ -26,22 +26,23 @@ class Count {
     std::uint64_t value_ = 0;
 };
 
-/// A lock each: who writes a task may wait for the disk, or for another process, and every request is counted. (Who asks for
-/// the count gets it with the tasks in hand, and waits for them.)
+/// The tasks and the count have a lock each. A thread that writes a task may wait for the disk, or for another process, and
+/// the others must be able to count meanwhile.
 struct Shared {
     explicit Shared(const std::string& db) : tasks(db) {}
 
-    Count answered;
-    std::mutex mutex;  // for the tasks
+    /// One thread at a time: the next one waits until this question is answered.
+    Answer ask(const Query& query) {
+        const std::lock_guard lock(mutex);
+        return tasks.ask(query);
+    }
+
+    Counter answered;
+    std::mutex mutex;  // guards tasks
     Tasks tasks;
 };
 
-inline Reply carry_out(Work work, Shared& shared) {
-    Reply reply = wait_or_compute(std::move(work), [&](Store& store) {
-        const std::uint64_t answered = shared.answered.value();
-        const std::lock_guard lock(shared.mutex);
-        return store.run(shared.tasks, answered);
-    });
+inline void carry_out(Work& work, Shared& shared) {
+    const Reply& reply = wait_or_compute(work, shared, [&] { return shared.answered.value(); });
     if (reply.counted) shared.answered.add_one();
-    return reply;
 }

@@ -1,23 +1,24 @@
 #include "thread_per_client.hpp"
 
+#include <sys/socket.h>
+
 #include <condition_variable>
 #include <list>
 #include <mutex>
 #include <thread>
 
-#include "room.hpp"
-#include "serve.hpp"
 #include "shared.hpp"
+#include "sockets/serve.hpp"
 
 namespace {
 
-/// The threads that run, each with its client. A thread must be joined, or its stack is never given back; the one that
-/// leaves joins the one that left before it, so that there is one at most to be joined at any time.
-class Crowd {
+/// The running threads, each with its client. A thread must be joined, or else its stack is never freed. Each thread that
+/// leaves joins the one that left before it, so that at most one is left to be joined.
+class Threads {
    public:
     template <class Serve>
     void add(Client client, Serve serve) {
-        // Held while the thread starts: it can't leave before it has its place.
+        // Held while the thread starts, so that it cannot leave before `place->thread` is set.
         const std::lock_guard lock(mutex_);
         auto place = members_.end();
         try {
@@ -27,22 +28,17 @@ class Crowd {
                 leave(place);
             });
         } catch (const std::exception& shortage) {  // no more threads (pthread_create(3)), or no memory
-            if (place == members_.end()) return refuse(std::move(client), shortage.what());
-            refuse(std::move(place->client), shortage.what());
+            if (place == members_.end()) return refuse(client.fd, shortage.what());
+            refuse(place->client.fd, shortage.what());
             members_.erase(place);
         }
-    }
-
-    [[nodiscard]] std::size_t size() {
-        const std::lock_guard lock(mutex_);
-        return members_.size();
     }
 
     /// Waits until every thread has ended.
     void wait() {
         std::unique_lock lock(mutex_);
         empty_.wait(lock, [this] { return members_.empty(); });
-        if (left_.joinable()) left_.join();  // it needs the lock no more
+        if (left_.joinable()) left_.join();  // it no longer needs the lock
     }
 
    private:
@@ -58,7 +54,6 @@ class Crowd {
             const std::lock_guard lock(mutex_);
             before = std::exchange(left_, std::move(place->thread));
             members_.erase(place);  // closes the connection
-            storm_.may_have_passed(members_.size());
             if (members_.empty()) empty_.notify_one();
         }
         if (before.joinable()) before.join();
@@ -67,12 +62,11 @@ class Crowd {
     std::mutex mutex_;
     std::condition_variable empty_;
     std::list<Member> members_;
-    Storm storm_;
     std::thread left_;
 };
 
-/// Most of a thread's cost is its stack: 8 MiB of addresses by default, of which it gets pages as it touches them. A
-/// conversation needs a few of those, so one MiB is plenty, even where a sanitizer takes its share, and thousands fit.
+/// Most of a thread's cost is its stack: 8 MiB of addresses by default, which become memory page by page as they are
+/// touched. A conversation touches few pages. So 1 MiB is enough, even under a sanitizer, and thousands of threads fit.
 void choose_stack_size() {
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);
@@ -86,15 +80,16 @@ void choose_stack_size() {
 void thread_per_client(const Service& service, const Listener& listener) {
     choose_stack_size();
     Shared shared(service.options.db);
-    Crowd crowd;
-    while (auto client = next_client(listener)) {
-        if (crowd.size() >= static_cast<std::size_t>(service.options.max_clients)) {
-            refuse(std::move(client->fd));
+    Threads threads;
+    while (!stop::leaving()) {
+        Fd client(accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+        if (!accepted(client, listener)) continue;
+        if (Client::count() >= service.options.max_clients) {
+            refuse(client);
             continue;
         }
-        crowd.add(std::move(*client), [&](const Client& mine) {
-            serve(mine, service, [&](Work work) { return carry_out(std::move(work), shared); });
-        });
+        threads.add(Client(std::move(client)),
+                    [&](const Client& mine) { serve(mine, service, [&](Work& work) { carry_out(work, shared); }); });
     }
-    crowd.wait();
+    threads.wait();
 }

@@ -1,8 +1,8 @@
 /// A thread for each client.
 #pragma once
 
-#include "service.hpp"
-#include "sockets.hpp"
+#include "base/service.hpp"
+#include "sockets/sockets.hpp"
 
 /// Serves until the server stops and every thread has ended. Throws std::system_error.
 void thread_per_client(const Service& service, const Listener& listener);

@@ -4,9 +4,9 @@
 
 namespace {
 
-/// poll(2) sleeps until one of them can go on. The whole list is handed to the kernel each time, which looks at every
-/// socket in it, and we look through it again to find those marked: with many clients of whom few do something, that is
-/// most of the work. epoll(7) keeps the list in the kernel, and stage 5 is about that.
+/// poll(2) sleeps until a socket is ready. Each call hands the whole list to the kernel, which looks at every socket in it.
+/// Then we look through the list for the marked ones. If few of many clients do something, that is most of the work.
+/// epoll(7) keeps the list in the kernel, and stage 5 is about that.
 void wait(std::vector<pollfd>& sockets, TimePoint until) {
     const timespec left = time_left(until);  // ppoll(2) is poll(2) with a finer clock
     if (ppoll(sockets.data(), sockets.size(), until == TimePoint::max() ? nullptr : &left, nullptr) < 0 && errno != EINTR)

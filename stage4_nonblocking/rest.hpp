@@ -1,4 +1,4 @@
-/// How the sweep may rest between two rounds.
+/// How the sweep rests between two rounds.
 #pragma once
 
 #include <poll.h>
@@ -7,23 +7,24 @@
 #include <thread>
 #include <vector>
 
-#include "deadlines.hpp"
-#include "limits.hpp"
+#include "sockets/deadlines.hpp"
+#include "sockets/sockets.hpp"
 
-/// One way to rest. `wait` is given every socket and what it waits for (`events`; a negative descriptor is to be ignored),
-/// and marks in `revents` those that are worth asking; it returns when there is one, when a signal came, or when the time
-/// has come. The struct is poll(2)'s; the others are made to fit.
+/// One way to rest. `wait` is given every socket with the event that it waits for (`events`: POLLIN, POLLOUT or 0) and
+/// `revents` 0. It ignores negative descriptors. It returns when a socket is worth asking, when a signal came, or at `until`
+/// (TimePoint::max(): never); spin returns at once. It marks in `revents` each socket that is worth asking. Only poll(2)
+/// marks one without `events`, if the client resets the connection. The struct is poll(2)'s, and the other ways use it, too.
 struct Rest {
     void (*wait)(std::vector<pollfd>& sockets, TimePoint until);
-    int descriptors = std::numeric_limits<int>::max();  ///< it can watch those below this number
+    int descriptors = std::numeric_limits<int>::max();  ///< it can watch only descriptors below this
 };
 
 extern const Rest in_spin;
 extern const Rest in_poll;
 extern const Rest in_select;
 
-/// Where the kernel has no memory to look at them (or a limit on descriptors was lowered below their number): after a pause,
-/// everybody is worth asking.
+/// For when the kernel cannot look at the sockets, because it is short of memory, or because the limit on descriptors was
+/// lowered below their number. Pauses, and then marks every socket that waits for something.
 inline void wait_blindly(std::vector<pollfd>& sockets) {
     std::this_thread::sleep_for(shortage_pause);
     in_spin.wait(sockets, {});

@@ -6,10 +6,10 @@
 
 namespace {
 
-/// select(2) does the same, and is older: its lists are sets of bits, one for each descriptor from 0 up, wanted in and ready
-/// out in the same place, so they are made anew each time. There are FD_SETSIZE bits (1,024), however many descriptors a
-/// process may have: setting one past the end writes over whatever lies behind the set (select(2), NOTES). So a client whose
-/// descriptor is not below that number can't be served here.
+/// select(2) does the same, and is older. Its lists are sets of bits, one bit for each descriptor from 0 up. The kernel puts
+/// the ready sockets in the place of the wanted ones, so the sets are made anew for each call. A set has FD_SETSIZE bits
+/// (1,024), however many descriptors a process may have. Setting a bit past the end overwrites the memory behind the set
+/// (select(2), NOTES). So a client whose descriptor is 1,024 or above cannot be served here.
 void wait(std::vector<pollfd>& sockets, TimePoint until) {
     fd_set readable;
     fd_set writable;
@@ -17,7 +17,7 @@ void wait(std::vector<pollfd>& sockets, TimePoint until) {
     FD_ZERO(&writable);
     int end = 0;
     for (const pollfd& socket : sockets) {
-        if (socket.fd < 0) continue;
+        if (socket.fd < 0 || socket.events == 0) continue;
         FD_SET(socket.fd, socket.events == POLLIN ? &readable : &writable);
         end = std::max(end, socket.fd + 1);
     }
@@ -27,7 +27,7 @@ void wait(std::vector<pollfd>& sockets, TimePoint until) {
         return;
     }
     for (pollfd& socket : sockets)
-        if (socket.fd >= 0 && (FD_ISSET(socket.fd, &readable) || FD_ISSET(socket.fd, &writable)))
+        if (socket.fd >= 0 && socket.events != 0 && (FD_ISSET(socket.fd, &readable) || FD_ISSET(socket.fd, &writable)))
             socket.revents = socket.events;
 }
 

@@ -1,78 +1,82 @@
 /// One thread that rests in epoll_wait(2) until something happens.
 #pragma once
 
+#include <sys/epoll.h>
+
 #include <array>
 #include <cstdint>
+#include <list>
 #include <memory>
-#include <unordered_map>
-#include <vector>
+#include <span>
 
-#include "deadlines.hpp"
-#include "room.hpp"
-#include "session.hpp"
-#include "sockets.hpp"
-#include "tasks.hpp"
+#include "protocol/session.hpp"
+#include "shared.hpp"
+#include "sockets/allowance.hpp"
+#include "sockets/deadlines.hpp"
+#include "sockets/sockets.hpp"
 
-/// When epoll reports a socket (epoll(7)).
-enum class Trigger : std::uint8_t {
-    level,  ///< as long as it can be read or written: what is left over is reported again
-    /// Once, when it becomes so. What is left over is not reported again, unless more comes, so a socket must be read, or
-    /// written, until the call would block (EAGAIN), or be remembered. In return epoll need not be told what is waited for.
-    edge
-};
-
+/// For one thread. `service`, `listener` and `shared` must outlive it.
 class EpollLoop {
    public:
-    /// The listener is non-blocking. Throws std::system_error.
-    EpollLoop(const Service& service, const Listener& listener, Trigger trigger);
+    /// The listener must be non-blocking. Throws std::system_error.
+    EpollLoop(const Service& service, const Listener& listener, Shared& shared);
+    EpollLoop(const EpollLoop&) = delete;
+    EpollLoop& operator=(const EpollLoop&) = delete;
+    virtual ~EpollLoop() = default;
 
-    /// Serves until the server stops and every client is gone. Throws std::system_error.
+    /// Serves clients. Once the server stops or this worker retires, accepts no more, and returns when the last client is
+    /// gone. What fails in one conversation ends it alone, and is logged. Throws std::system_error if the loop itself fails.
     void run();
 
-   private:
-    /// What an event is about. Never used again, unlike a descriptor: a late event can't reach a newcomer.
-    using Id = std::uint64_t;
-
+   protected:
     struct Conversation {
-        Conversation(Arrival arrival, EpollLoop& loop, Id id);
+        Conversation(Fd accepted, EpollLoop& loop);
         Client client;
         Session session;
         Allowance allowance;
         std::unique_ptr<Reply> asleep;  // the answer to a request that waits
-        bool in_again = false;          // has a turn next round, whatever epoll says
-        std::uint32_t interest;         // what epoll was asked to report
-        Deadlines<Id>::Entry deadline;  // when it wakes, or may have been waited for long enough
+        std::uint32_t interest = 0;     // what epoll was asked to report
+        std::list<Conversation>* list;  // the one that it is in, and its place in it
+        std::list<Conversation>::iterator place;
+        Deadlines<Conversation*>::Entry deadline;  // for a turn without an event: its sleep is over, or its time may be up
     };
 
-    void go_on(Id id);
-    void handle(Id id, std::uint32_t events);
-    void wake(Id id);
-    void accept_some();
-    void welcome(Arrival arrival);
-    void drive(Id id, Conversation& c, bool may_read);
-    void again(Id id, Conversation& c);
-    void rest(Id id, Conversation& c, std::uint32_t events);
-    bool carry_out(Conversation& c, Work work);
+    // An edge-triggered loop overrides these.
+    virtual void begin_to_watch(Conversation& c);               // tells epoll of a new client
+    virtual void watch(Conversation& c, std::uint32_t events);  // has epoll report these, and a reset in any case
+    virtual void has_read(Conversation& c);                     // ends a turn after which there may be more to read
+
+    // Each of these two ends a turn. The client waits for these events or for the end of its time, or has a turn next round.
+    void park(Conversation& c, std::uint32_t events);
+    void next_round(Conversation& c);
+    /// epoll_ctl(2). A null `c` stands for the listener. Throws std::system_error.
+    void control(int operation, int fd, Conversation* c, std::uint32_t events);
+
+   private:
+    std::span<const epoll_event> wait_for_events();
+    void accept_all();
+    void welcome(Fd client);
+    void happened(Conversation& c, std::uint32_t events);
+    void wake(Conversation* c);
+    void take_turn(Conversation& c);
+    void sleep(Conversation& c, Wait wait);
     void answer(Conversation& c, const Reply& reply);
-    void watch(Id id, Conversation& c, std::uint32_t events);
-    void control(int operation, int fd, Id id, std::uint32_t events);
-    void close(Id id);
+    void close(Conversation& c);
+    void move(Conversation& c, std::list<Conversation>& list);
 
     const Service& service_;
     const Listener& listener_;
-    const bool edge_;
-    Tasks tasks_;
-    std::array<char, 4096> input_;  // for all clients
-    Buffers buffers_{input_};
-    std::uint64_t answered_ = 0;  // one thread: no lock
+    Shared& shared_;
+    Spare spare_;
+    char room_[4096];  // where bytes are received
     Fd epoll_;
-    Deadlines<Id> deadlines_;
-    std::unordered_map<Id, Conversation> conversations_;
-    Deadlines<Id>::Entry accept_again_;  // the listener's
-    std::vector<Id> again_;              // whose turn ended although there was more to do
-    std::vector<Id> unfinished_;         // they, when they go on
-    Id next_id_;
-    TimePoint now_;  // of this round
-    Storm storm_;
+    std::array<epoll_event, 256> events_;
+    Deadlines<Conversation*> deadlines_;
+    Deadlines<Conversation*>::Entry accept_again_;  // the listener's, after a shortage
+    // Each conversation is in one of these lists. Moving it to another takes no memory.
+    std::list<Conversation> resting_;
+    std::list<Conversation> next_round_;  // these have a turn then, whatever epoll reports
+    std::list<Conversation> over_;        // closed, but one of this round's events may still point to them
+    TimePoint now_;                       // when this round began, or its last work ended
     bool stopped_ = false;
 };

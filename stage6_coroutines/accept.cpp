@@ -1,42 +1,33 @@
 #include "accept.hpp"
 
-#include <new>
-#include <system_error>
+#include <sys/socket.h>
 
-#include "limits.hpp"
-#include "log.hpp"
+#include "base/log.hpp"
+#include "sockets/sockets.hpp"
 
-namespace {
-constexpr int arrivals_in_a_row = 64;
-}
-
-Co<void> accept_clients(Loop& loop, const Listener& listener, int max_clients, std::function<Co<void>(Client)> converse) {
-    Socket socket(loop, listener.readiness());
-    Loop::Sleep pause = loop.sleep(shortage_pause);
-    for (int arrivals = 1;; ++arrivals) {
-        // However many arrive, those who are here already have their turns.
-        if (arrivals % arrivals_in_a_row == 0) co_await loop.turn();
-        Arrival arrival = accept_client(listener, Mode::nonblocking);
-        switch (arrival.outcome) {
+Co accept_clients(Loop& loop, const Listener& listener, int max_clients, std::function<Co(Client)> converse) {
+    Socket socket(loop, listener.readiness(), Socket::Place::first);  // new clients are accepted before anything is computed
+    for (int in_a_row = 1;; ++in_a_row) {
+        // However many arrive, the clients already here have their turns. The accept queue is no longer than SOMAXCONN.
+        if (in_a_row % SOMAXCONN == 0) co_await loop.turn();
+        Fd client(stop::leaving() ? -1 : accept4(listener.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+        switch (accepted(client)) {
             case Accepted::client:
-                if (loop.running() > static_cast<std::size_t>(max_clients)) {
-                    refuse(std::move(arrival.fd));
+                if (Client::count() >= max_clients) {
+                    refuse(client);
                     break;
                 }
                 try {
-                    loop.spawn(converse(Client(std::move(arrival.fd), std::move(arrival.peer))));
-                } catch (const std::bad_alloc& shortage) {  // none for its frame, and the client has gone with it
-                    logging::given_up(shortage);
+                    loop.spawn(converse(Client(std::move(client))));
+                } catch (const std::exception& why) {  // no memory for its frame: the client is closed already
+                    logging::given_up(why);
                 }
                 break;
             case Accepted::nobody:
-                try {
-                    co_await socket.readable();
-                    break;
-                } catch (const std::system_error&) {  // epoll has no memory to watch it: another time
-                }
-                [[fallthrough]];
-            case Accepted::shortage: co_await pause; break;
+                in_a_row = 0;
+                co_await socket.readable();
+                break;
+            case Accepted::shortage: co_await socket.reset(Clock::now() + shortage_pause); break;
             case Accepted::stopped: co_return;
         }
     }

@@ -1,82 +1,95 @@
-/// A coroutine: a function that can wait in the middle, and go on later.
+/// A coroutine: a function that can wait in the middle and go on later.
 #pragma once
 
 #include <coroutine>
 #include <exception>
-#include <optional>
+#include <list>
 #include <utility>
-#include <vector>
 
-/// The coroutines that can go on, in the order in which they will. The loop resumes them one by one from its own level: if a
-/// coroutine that ends resumed the one that awaits it, as symmetric transfer does, the stack would grow with each that ends
-/// at once, in every build that does not turn the last call into a jump (-O0, sanitizers). One loop a process, so one queue.
-/// Room in it is made where a coroutine is spawned: to go on must not fail for want of memory.
-inline std::vector<std::coroutine_handle<>> ready_queue;
+class Co;
+class Queue;
 
-/// A coroutine with a result, as in `Co<Reply> carry_out(Work)`. It starts when it is awaited, and the one who awaits owns
-/// its frame (the locals, where it stopped) by owning this object. Awaited once, by one. Parameters are kept in the frame,
-/// so take them by value, or by reference to what outlives the coroutine.
-template <class T>
-class [[nodiscard]] Co {
-    struct Result {
-        std::optional<T> value;
-        void return_value(T result) { value.emplace(std::move(result)); }
-        T take() { return std::move(*value); }
-    };
+/// What the loop knows of a coroutine. It is part of the frame, so queuing a coroutine takes no memory and cannot fail.
+struct Coroutine {
+    std::coroutine_handle<> handle;
+    Queue* queue = nullptr;         ///< the loop's, of coroutines that can go on
+    Coroutine* next = nullptr;      ///< the next one in that queue
+    std::list<Co>::iterator owner;  ///< its place in the loop's list, if no other coroutine awaits it
 
+    /// Says that this coroutine can go on: Loop::run() resumes the queue one by one. Only for the loop's thread (others call
+    /// Loop::wake()), and not while it is queued. Symmetric transfer needs no queue: a coroutine that ends would itself
+    /// resume the one that awaits it. But then the stack would grow with each coroutine that ends at once, in every build
+    /// that does not turn the last call into a jump (-O0, sanitizers).
+    void queue_up() noexcept;
+};
+
+/// Coroutines in the order in which they go on.
+class Queue {
    public:
-    struct promise_type : Result {
-        std::coroutine_handle<> awaited_by;
+    [[nodiscard]] bool empty() const noexcept { return !first_; }
+    void push(Coroutine& co) noexcept { last_ = (last_ ? last_->next : first_) = &co; }
+    void push_first(Coroutine& co) noexcept {
+        co.next = std::exchange(first_, &co);
+        if (!last_) last_ = &co;
+    }
+    Coroutine* pop() noexcept {
+        Coroutine* const co = first_;
+        if (co) first_ = std::exchange(co->next, nullptr);
+        if (!first_) last_ = nullptr;
+        return co;
+    }
+
+   private:
+    Coroutine* first_ = nullptr;
+    Coroutine* last_ = nullptr;
+};
+
+inline void Coroutine::queue_up() noexcept { queue->push(*this); }
+
+/// A coroutine without a result: it writes what it finds out to where its parameters point. It starts when it is awaited,
+/// or after Loop::spawn(). Only one coroutine may await it, and only once. That one, or the loop, holds this object, which
+/// owns the frame (the locals, and where it stopped): destroying the caller's frame destroys this one. The frame has copies
+/// of the parameters taken by value. One taken by reference must refer to something that outlives the coroutine.
+class [[nodiscard]] Co {
+   public:
+    struct promise_type : Coroutine {
+        Coroutine* awaited_by = this;  // itself if no other does: then it queues up at its end, and the loop destroys it
         std::exception_ptr exception;
 
-        Co get_return_object() { return Co(std::coroutine_handle<promise_type>::from_promise(*this)); }
+        promise_type() noexcept { handle = std::coroutine_handle<promise_type>::from_promise(*this); }
+        Co get_return_object() noexcept { return Co(*this); }
         std::suspend_always initial_suspend() noexcept { return {}; }
+        void return_void() noexcept {}
         void unhandled_exception() noexcept { exception = std::current_exception(); }
 
-        /// At its end it stays suspended, with its result, and whoever awaits it is next. One that nobody awaits comes to
-        /// the queue itself, done, for the loop to destroy.
-        struct End {
-            bool await_ready() noexcept { return false; }
-            void await_suspend(std::coroutine_handle<promise_type> self) noexcept {
-                const auto next = self.promise().awaited_by;
-                ready_queue.push_back(next ? next : self);
-            }
-            void await_resume() noexcept {}
+        /// At its end it stays suspended, and the coroutine that awaits it can go on.
+        struct End : std::suspend_always {
+            void await_suspend(std::coroutine_handle<promise_type> self) noexcept { self.promise().awaited_by->queue_up(); }
         };
         End final_suspend() noexcept { return {}; }
     };
 
-    Co(Co&& other) noexcept : handle_(std::exchange(other.handle_, {})) {}
-    Co& operator=(Co&& other) noexcept {
-        std::swap(handle_, other.handle_);
-        return *this;
-    }
+    Co(Co&& other) noexcept : promise_(std::exchange(other.promise_, nullptr)) {}
     ~Co() {
-        if (handle_) handle_.destroy();
+        if (promise_) promise_->handle.destroy();
     }
 
-    /// What `co_await` does: suspends the caller, and runs this one up to where it first waits.
+    /// What `co_await` does: suspends the caller, and runs this coroutine until it first waits or ends. Its end queues the
+    /// caller up.
     bool await_ready() noexcept { return false; }
-    void await_suspend(std::coroutine_handle<> caller) {
-        handle_.promise().awaited_by = caller;
-        handle_.resume();
+    void await_suspend(auto caller) {
+        promise_->awaited_by = &caller.promise();
+        promise_->queue = caller.promise().queue;
+        promise_->handle.resume();
     }
-    T await_resume() { return result(); }
+    /// Once it has ended: throws the exception that ended it, if one did.
+    void await_resume() {
+        if (promise_->exception) std::rethrow_exception(promise_->exception);
+    }
 
-    [[nodiscard]] std::coroutine_handle<> handle() const noexcept { return handle_; }
-    /// Of one that is done: its result, or the exception that ended it.
-    T result() {
-        if (handle_.promise().exception) std::rethrow_exception(handle_.promise().exception);
-        return handle_.promise().take();
-    }
+    [[nodiscard]] Coroutine& coroutine() noexcept { return *promise_; }
 
    private:
-    explicit Co(std::coroutine_handle<promise_type> handle) noexcept : handle_(handle) {}
-    std::coroutine_handle<promise_type> handle_;
-};
-
-template <>
-struct Co<void>::Result {
-    void return_void() noexcept {}
-    void take() noexcept {}
+    explicit Co(promise_type& promise) noexcept : promise_(&promise) {}
+    promise_type* promise_;
 };

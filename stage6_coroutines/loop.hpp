@@ -3,140 +3,103 @@
 
 #include <sys/epoll.h>
 
-#include <coroutine>
 #include <cstdint>
+#include <functional>
+#include <list>
 #include <mutex>
-#include <unordered_map>
-#include <vector>
 
+#include "base/fd.hpp"
 #include "co.hpp"
-#include "deadlines.hpp"
-#include "fd.hpp"
-#include "room.hpp"
+#include "sockets/deadlines.hpp"
 
-/// For one thread, but for wake(). It owns every coroutine that was spawned, down to the innermost that it awaits.
+class Socket;
+
+/// For one thread, except wake(). Owns every spawned coroutine, and with it every coroutine that it awaits.
 class Loop {
    public:
     Loop();
     Loop(const Loop&) = delete;
     Loop& operator=(const Loop&) = delete;
 
-    /// Starts a coroutine of its own; an exception that ends it ends run(). Where there is no memory for it, throws
-    /// std::bad_alloc and has not started it.
-    void spawn(Co<void> co);
-    /// How many of them have not ended.
-    [[nodiscard]] std::size_t running() const noexcept { return running_.size(); }
-    /// Runs until all have ended. Throws std::system_error.
+    /// Queues a coroutine that no other awaits: run() starts it. An exception that ends it ends run(), too. Throws
+    /// std::bad_alloc, and then has destroyed the coroutine.
+    void spawn(Co co);
+    /// Runs until all coroutines have ended. Throws std::system_error, and what has ended a spawned coroutine.
     void run();
 
-    /// The time at which this round began.
+    /// The time when this round began, or when look_at_clock() was last called in it.
     [[nodiscard]] TimePoint now() const noexcept { return now_; }
+    void look_at_clock() noexcept { now_ = Clock::now(); }
 
-    /// `co_await loop.turn()`: after everybody else who can go on.
+    /// `co_await loop.turn()` goes on after every other coroutine that can go on now.
     struct Turn : std::suspend_always {
-        void await_suspend(std::coroutine_handle<> caller) { ready_queue.push_back(caller); }
+        void await_suspend(auto caller) noexcept { caller.promise().queue_up(); }
     };
     Turn turn() { return {}; }
 
-    /// `co_await loop.sleep(duration)`. An object of it can be awaited again and again, and needs no memory for that.
-    class Sleep;
-    Sleep sleep(std::chrono::nanoseconds duration);
-
-    /// From any thread: this coroutine can go on.
-    void wake(std::coroutine_handle<> co);
+    /// Says that a suspended coroutine can go on. Any thread may call this. The coroutine may be gone when it returns.
+    void wake(Coroutine& co);
 
    private:
     friend class Socket;
-
-    /// Something with a deadline.
-    struct Timed {
-        virtual void due() = 0;
-
-       protected:
-        ~Timed() = default;
-    };
-
     void woken();
 
     Fd epoll_;
-    Fd event_;  // eventfd(2): what other threads write to, so that epoll_wait(2) returns
-    Deadlines<Timed*> deadlines_;
-    std::vector<std::coroutine_handle<>> round_;  // those whose turn it is
-    std::mutex mutex_;                            // for what follows, which other threads fill
-    std::vector<std::coroutine_handle<>> woken_;
+    Fd event_;  // eventfd(2): other threads write to it, so that epoll_wait(2) returns
+    Deadlines<Socket*> deadlines_;
+    Queue ready_;
+    std::mutex mutex_;  // guards woken_, which other threads fill
+    Queue woken_;
     TimePoint now_ = Clock::now();
-    Storm storm_;
-    std::unordered_map<void*, Co<void>> running_;  // last, so that the frames go before what they refer to
+    std::list<Co> running_;  // last, so that the frames are destroyed before what they refer to
 };
 
-class Loop::Sleep final : Timed {
+/// A descriptor that one coroutine at a time waits for. Does not own the descriptor, and must be destroyed before the
+/// descriptor is closed. epoll watches it from the first wait on. Waiting throws std::system_error if the kernel has no
+/// memory for that (epoll_ctl(2)).
+class Socket {
    public:
-    Sleep(Loop& loop, std::chrono::nanoseconds duration)
-        : duration_(duration), entry_(loop.deadlines_, TimePoint::max(), this) {}
-
-    bool await_ready() noexcept { return false; }
-    void await_suspend(std::coroutine_handle<> caller) noexcept {
-        caller_ = caller;
-        entry_.move(Clock::now() + duration_);
-    }
-    void await_resume() noexcept {}
-
-   private:
-    void due() override {
-        entry_.move(TimePoint::max());
-        ready_queue.push_back(caller_);
-    }
-
-    std::chrono::nanoseconds duration_;
-    Deadlines<Timed*>::Entry entry_;
-    std::coroutine_handle<> caller_;
-};
-
-inline Loop::Sleep Loop::sleep(std::chrono::nanoseconds duration) { return {*this, duration}; }
-
-/// A descriptor that one coroutine waits for. Does not own it; must be destroyed before it is closed. To wait throws
-/// std::system_error where the kernel has no memory to watch the descriptor (epoll_ctl(2)).
-class Socket final : Loop::Timed {
-   public:
-    Socket(Loop& loop, int fd);
+    /// Where in the queue the coroutine is put when the socket is ready.
+    enum class Place : bool { last, first };
+    Socket(Loop& loop, int fd, Place place = Place::last);
     Socket(const Socket&) = delete;
     Socket& operator=(const Socket&) = delete;
     ~Socket();
 
-    class Wait {
-       public:
-        bool await_ready() noexcept { return false; }
-        void await_suspend(std::coroutine_handle<> caller) { socket_.wait(caller, events_, ends_); }
-        bool await_resume() noexcept { return socket_.in_time_; }
+    struct Awaiter {
+        Socket& socket;
+        std::uint32_t events;
+        TimePoint ends;
 
-       private:
-        friend class Socket;
-        Wait(Socket& socket, std::uint32_t events, TimePoint ends) : socket_(socket), events_(events), ends_(ends) {}
-        Socket& socket_;
-        std::uint32_t events_;
-        TimePoint ends_;
+        bool await_ready() noexcept { return false; }
+        void await_suspend(auto caller) { socket.wait(caller.promise(), events, ends); }
+        bool await_resume() noexcept { return socket.in_time_; }
     };
 
-    /// `co_await socket.readable(ends)`: until there is something to be read (the other's end, or an error, included): true;
-    /// or until the time has come: false.
-    Wait readable(TimePoint ends = TimePoint::max()) { return {*this, EPOLLIN, ends}; }
-    Wait writable(TimePoint ends = TimePoint::max()) { return {*this, EPOLLOUT, ends}; }
-    /// One of the two, EPOLLIN or EPOLLOUT; 0: only until the time has come.
-    Wait event(std::uint32_t events, TimePoint ends) { return {*this, events, ends}; }
+    /// `co_await socket.readable(ends)` waits until there is something to read, the client's end or an error included: true.
+    /// Or until `ends`: false, even if something came in time but the loop was busy. So look again (Allowance::time_out()).
+    Awaiter readable(TimePoint ends = TimePoint::max()) { return {*this, EPOLLIN, ends}; }
+    Awaiter writable(TimePoint ends = TimePoint::max()) { return {*this, EPOLLOUT, ends}; }
+    /// Waits until `ends`: false. If the connection is reset earlier: true.
+    Awaiter reset(TimePoint ends) { return {*this, EPOLLERR, ends}; }
+
+    /// Sets what to do if the connection is reset while no coroutine waits for the socket. An empty function: nothing.
+    void at_reset(std::function<void()> call_off) noexcept { at_reset_ = std::move(call_off); }
 
    private:
     friend class Loop;
-    void wait(std::coroutine_handle<> caller, std::uint32_t events, TimePoint ends);
-    void happened();
-    void due() override;
+    void wait(Coroutine& caller, std::uint32_t events, TimePoint ends);
+    void happened(std::uint32_t events);
+    void due();
     void watch(std::uint32_t events);
 
     Loop& loop_;
     int fd_;
-    std::uint32_t interest_ = 0;  // what epoll was asked to report; 0: it does not know the descriptor
-    std::coroutine_handle<> caller_;
-    std::uint32_t awaited_ = 0;  // by the caller
+    Place place_;
+    std::uint32_t interest_ = 0;  // what epoll was asked to report; 0: epoll does not know the descriptor
+    Coroutine* caller_ = nullptr;
     TimePoint ends_ = TimePoint::max();
-    Deadlines<Loop::Timed*>::Entry entry_;
+    Deadlines<Socket*>::Entry entry_;
     bool in_time_ = true;
+    std::function<void()> at_reset_;
 };

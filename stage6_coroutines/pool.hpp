@@ -2,7 +2,6 @@
 #pragma once
 
 #include <condition_variable>
-#include <coroutine>
 #include <deque>
 #include <exception>
 #include <functional>
@@ -12,54 +11,59 @@
 #include <vector>
 
 #include "loop.hpp"
-#include "work.hpp"
+#include "protocol/work.hpp"
 
-/// A queue of jobs, and threads that take them from it. As many run at once as there are threads; the others wait. A pool
-/// without threads runs them in the loop, and everybody waits.
+/// A queue of jobs, and threads that take them from it. Each thread runs one job at a time; further jobs wait. What a
+/// job throws is thrown in the coroutine that awaits it. A pool without threads runs its jobs in the loop, and everybody
+/// waits. The destructor waits for the jobs that run, and drops those in the queue.
 class Pool {
    public:
-    /// Throws std::system_error where there are no such threads to be had.
+    /// The loop must outlive the pool. Throws std::system_error if a thread cannot be started.
     Pool(Loop& loop, int threads);
     Pool(const Pool&) = delete;
     Pool& operator=(const Pool&) = delete;
-    /// Waits for the jobs that run; those that wait in the queue are dropped.
-    ~Pool() { end(); }
+    ~Pool();
 
     class Job;
-    /// `co_await pool.run(job)`: the job's reply, computed in one of the threads while the loop goes on. (Name a lambda that
-    /// captures before you pass it: g++ 12 destroys twice what is written inside a co_await expression.)
-    Job run(std::function<Reply()> job);
+    /// `co_await pool.run(job, socket)` runs the job in one of the threads, while the loop goes on, and returns its result.
+    /// If the client resets the connection, a job that still waits in the queue is taken out, and the result is gone().
+    /// (Name a capturing lambda before you pass it: g++ 12 destroys it twice if it is written inside a co_await expression.)
+    Job run(std::function<Work()> job, Socket& socket);
 
    private:
-    void work();
-    void end();
+    void work(const std::stop_token& end);
 
     Loop& loop_;
-    std::mutex mutex_;  // for what follows
-    std::condition_variable changed_;
+    std::mutex mutex_;  // guards queue_
+    std::condition_variable_any not_empty_;
     std::deque<Job*> queue_;
-    bool ending_ = false;
-    std::vector<std::jthread> threads_;  // joined at the end of their lives
+    std::vector<std::jthread> threads_;  // ~jthread joins them
 };
 
-/// Lives in the frame of the coroutine that awaits it, which stays suspended until the job is done.
+/// Lives in the frame of the coroutine that awaits it. That coroutine stays suspended until the job is done.
 class Pool::Job {
    public:
-    Job(Pool& pool, std::function<Reply()> job) : pool_(pool), job_(std::move(job)) {}
+    Job(Pool& pool, std::function<Work()> job, Socket& socket) : pool_(pool), job_(std::move(job)), socket_(socket) {}
 
     bool await_ready() noexcept { return false; }
-    void await_suspend(std::coroutine_handle<> caller);
-    Reply await_resume();
+    void await_suspend(auto caller) { begin(caller.promise()); }
+    Work await_resume();
 
    private:
     friend class Pool;
+    void begin(Coroutine& caller);
     void perform() noexcept;
+    void call_off();
 
     Pool& pool_;
-    std::function<Reply()> job_;
-    std::optional<Reply> reply_;
+    std::function<Work()> job_;
+    Socket& socket_;
+    std::optional<Work> work_;
     std::exception_ptr exception_;
-    std::coroutine_handle<> caller_;
+    Coroutine* caller_ = nullptr;
 };
 
-inline Pool::Job Pool::run(std::function<Reply()> job) { return {*this, std::move(job)}; }
+inline Pool::Job Pool::run(std::function<Work()> job, Socket& socket) { return {*this, std::move(job), socket}; }
+
+/// The answer to a client that has reset its connection. Nobody will get it. Only the log shows it, as nginx's does.
+inline Reply gone() { return {.status = 499, .counted = false}; }

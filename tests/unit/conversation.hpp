@@ -1,21 +1,18 @@
-/// A server without a network, and clients who talk to it: what the tests of the core have in common.
+/// A server without a network, and clients that talk to it, for all tests of the core.
 #pragma once
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <array>
 #include <chrono>
-#include <cstring>
-#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
-#include "fib.hpp"
-#include "session.hpp"
-#include "tasks.hpp"
+#include "base/fib.hpp"
+#include "protocol/session.hpp"
+#include "task_list.hpp"
 
 inline Options test_options() {
     Options options;
@@ -30,32 +27,38 @@ struct Server {
         : service(std::move(options), keep), tasks(service.options.db) {}
 
     Service service;
-    std::array<char, 1024> input;
-    Buffers buffers{input};
-    Tasks tasks;
+    Spare spare;
+    TaskList tasks;
     std::uint64_t answered = 0;
+
+    /// What is left of the work once the tasks and the count have answered.
+    Work asked(Work work) {
+        while (auto* const store = std::get_if<Store>(&work)) work = store->answered(tasks.ask(store->query));
+        if (auto* const count = std::get_if<Count>(&work)) work = count->say(answered);
+        return work;
+    }
 };
 
-/// One client: says something piece by piece, and is served at once, in the way of stage 1.
+/// One client. It sends piece by piece, and is served at once, as in stage 1.
 class Client {
    public:
-    explicit Client(Server& server) : session(server.service, server.buffers, "127.0.0.1"), server_(server) { serve(); }
+    explicit Client(Server& server) : session(server.service, server.spare, "127.0.0.1"), server_(server) { serve(); }
 
-    /// One chunk, as recv(2) would give it, in a buffer that lives no longer than the session may look at it.
+    /// Sends one chunk, as recv(2) would give it, in a buffer that is freed before the session goes on.
     Client& send(std::string_view bytes) {
         if (closed || bytes.empty()) return *this;
         EXPECT_EQ(session.next(), Next::read);
-        size_ = bytes.size();
-        piece_ = std::make_unique<char[]>(size_);
-        std::memcpy(piece_.get(), bytes.data(), size_);
-        session.received({piece_.get(), size_});
+        {
+            const std::vector<char> piece(bytes.begin(), bytes.end());
+            session.received({piece.data(), piece.size()});
+        }
         return serve();
     }
     Client& half_close() { return session.received_end(), serve(); }
     Client& stop() { return session.stop(), serve(); }
     Client& time_out() { return session.time_out(), serve(); }
 
-    /// What was answered since it was last asked.
+    /// The output since the last take().
     std::string take() { return std::exchange(output, {}); }
 
     Session session;
@@ -67,8 +70,7 @@ class Client {
     Client& serve() {
         for (;;) {
             const Next next = session.next();
-            EXPECT_EQ(session.next(), next) << "asked twice, it said something else";
-            if (next != Next::work) forget_piece();
+            EXPECT_EQ(session.next(), next) << "asked twice, next() says something else";
             switch (next) {
                 case Next::read: return *this;
                 case Next::close: closed = true; return *this;
@@ -82,33 +84,22 @@ class Client {
     }
 
     void answer() {
-        Work work = session.work();
-        if (!std::holds_alternative<Reply>(work)) forget_piece();
-        Reply reply = std::visit(Overloaded{
-                                     [](Reply& known) { return std::move(known); },
-                                     [this](Wait& wait) {
-                                         waits.push_back(wait.duration);
-                                         return std::move(wait.reply);
-                                     },
-                                     [](Compute& compute) { return compute.say(compute.n, fib(compute.n)); },
-                                     [this](Store& store) { return store.run(server_.tasks, server_.answered); },
-                                 },
-                                 work);
+        Work work = server_.asked(session.work());
+        if (auto* const wait = std::get_if<Wait>(&work)) {
+            waits.push_back(wait->duration);
+            work = std::move(wait->reply);
+        } else if (auto* const compute = std::get_if<Compute>(&work)) {
+            work = compute->say(compute->n, fib(compute->n));
+        }
+        Reply reply = std::get<Reply>(std::move(work));
         if (reply.counted) ++server_.answered;
         session.reply(std::move(reply));
     }
 
-    void forget_piece() {
-        if (piece_) std::memset(piece_.get(), '!', size_);
-        piece_.reset();
-    }
-
     Server& server_;
-    std::unique_ptr<char[]> piece_;
-    std::size_t size_ = 0;
 };
 
-/// What a new client is told who says all this at once.
+/// What a new client that sends all this at once is told.
 inline std::string ask(Server& server, std::string_view bytes) { return Client(server).send(bytes).take(); }
 
 inline std::string replaced(std::string text, std::string_view what, std::string_view by) {
@@ -122,7 +113,7 @@ inline std::string times(std::string_view text, std::size_t n) {
     return all;
 }
 
-/// Has the next request of a session answered, which needs no server.
+/// Answers the next request of a session. It must be one that needs no server.
 inline void answer(Session& session) {
     ASSERT_EQ(session.next(), Next::work);
     Work work = session.work();
@@ -131,7 +122,7 @@ inline void answer(Session& session) {
 
 // --- HTTP ---------------------------------------------------------------------------------------------------------------
 
-/// A request; `fields` end in CR LF each. A body brings its Content-Length along.
+/// A request. Each of the `fields` ends in CR LF. A body adds its Content-Length.
 inline std::string request(std::string_view line, std::string_view fields = "", std::string_view body = "") {
     std::string text = std::string(line) + " HTTP/1.1\r\nHost: localhost\r\n" + std::string(fields);
     if (!body.empty()) text += "Content-Length: " + std::to_string(body.size()) + "\r\n";
@@ -147,7 +138,7 @@ struct Response {
     std::string head;
     std::string body;
 
-    /// A field's value; empty where it is missing.
+    /// A field's value, empty if it is missing.
     [[nodiscard]] std::string field(std::string_view name) const {
         const auto at = head.find("\r\n" + std::string(name) + ": ");
         if (at == head.npos) return {};
@@ -156,7 +147,7 @@ struct Response {
     }
 };
 
-/// Takes an output apart, by the Content-Length of each response. `heads`: they answer HEAD.
+/// Splits an output into responses, by their Content-Length. `heads`: they answer HEAD.
 inline std::vector<Response> responses(std::string_view output, bool heads = false) {
     std::vector<Response> all;
     while (!output.empty()) {
@@ -178,7 +169,7 @@ inline std::vector<Response> responses(std::string_view output, bool heads = fal
     return all;
 }
 
-/// The one response to what a new client says.
+/// The one response to what a new client sends.
 inline Response http(Server& server, std::string_view bytes) {
     const auto all = responses(ask(server, bytes));
     EXPECT_EQ(all.size(), 1U) << bytes.substr(0, 400);
@@ -187,7 +178,7 @@ inline Response http(Server& server, std::string_view bytes) {
 
 // --- however the input is cut --------------------------------------------------------------------------------------------
 
-/// What differs each time, made the same: the ids of tasks, and the date.
+/// The text with ids of tasks and dates, which differ each time, made the same.
 inline std::string masked(std::string text) {
     const auto hex = [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); };
     std::string out;
@@ -211,8 +202,7 @@ inline std::string masked(std::string text) {
 
 enum class End { open, half_close, stop };
 
-/// Everything that can be told from outside about a client who says these pieces. There is one task at the start; `ID` in
-/// the text names it.
+/// All that can be seen from outside of a client that sends these pieces.
 inline std::string outcome(Server& server, const std::vector<std::string_view>& pieces, End end) {
     server.answered = 0;
     Client client(server);
@@ -225,7 +215,8 @@ inline std::string outcome(Server& server, const std::vector<std::string_view>& 
     return all;
 }
 
-/// The same conversation whole, in two pieces cut at every byte (of a long one: at many), and byte by byte.
+/// Holds the conversation whole, cut in two at every byte (a long one: at many), and byte by byte. `{id}` in the text names
+/// a task that is there at the start.
 inline void expect_the_same_however_cut(Server& server, const std::string& text, End end) {
     const auto start_over = [&] {
         for (const Task& task : server.tasks.list()) server.tasks.remove(task.id);
@@ -251,7 +242,7 @@ inline void expect_the_same_however_cut(Server& server, const std::string& text,
     ASSERT_EQ(outcome(server, bytes, end), whole) << "byte by byte: " << shown();
 }
 
-/// However it ends, too (a long one: in one way).
+/// The same for every way to end it (a long one: for one).
 inline void expect_the_same_however_cut(Server& server, const std::string& text) {
     if (text.size() < 3000) {
         expect_the_same_however_cut(server, text, End::open);

@@ -1,4 +1,4 @@
-// The fuzzer's seeds and what it found, replayed: see tests/fuzz/README.md.
+// Replays the fuzzer's seeds and findings: see tests/fuzz/README.md.
 #include "../fuzz/fuzz.hpp"
 
 #include <gtest/gtest.h>
@@ -10,7 +10,7 @@
 
 namespace {
 
-/// The tests run elsewhere than where they were built: FUZZ_FOLDER is where tests/fuzz is.
+/// FUZZ_FOLDER is the path of tests/fuzz, because the tests run in another directory.
 void replay(const std::string& folder) {
     std::set<std::filesystem::path> files;
     for (const auto& entry : std::filesystem::directory_iterator(FUZZ_FOLDER "/" + folder))
@@ -29,4 +29,4 @@ void replay(const std::string& folder) {
 
 TEST(Fuzz, TheCorpusIsAnsweredTheSameInEveryWay) { replay("corpus"); }
 
-TEST(Fuzz, WhatWasFoundStaysMended) { replay("regressions"); }
+TEST(Fuzz, OldFindingsStayFixed) { replay("regressions"); }

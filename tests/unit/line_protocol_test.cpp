@@ -1,5 +1,5 @@
 // The line protocol: every request of its table, every error, every limit.
-#include "line_protocol.hpp"
+#include "protocol/line_protocol.hpp"
 
 #include <gtest/gtest.h>
 
@@ -10,7 +10,7 @@ using namespace std::string_view_literals;
 
 namespace {
 
-/// A server with one task, and a client whose lines may name it: `ID` is its whole id, `SHORT` its first eight.
+/// A server with one task, and a client whose lines may name it: `ID` is its whole id, `SHORT` its first eight digits.
 struct Talk {
     /// The reply to a line, without its LF.
     std::string operator()(std::string_view line) {
@@ -63,7 +63,7 @@ TEST(Lines, ComputeFibAndWait) {
     EXPECT_TRUE(talk.client.session.said_all());
 }
 
-TEST(Lines, KeepTheList) {
+TEST(Lines, ManageTheTasks) {
     Talk talk;
     const auto both = [&](std::string_view line) { return replaced(talk(line), talk.id.substr(0, 8), "SHORT"); };
     EXPECT_EQ(both("list"), "tasks: 1\n[ ] SHORT buy milk");
@@ -92,7 +92,7 @@ TEST(Lines, SayTheNewDescriptionNotTheTitle) {
     EXPECT_EQ(talk.server.tasks.find(talk.id)->title, "buy milk");
 }
 
-TEST(Lines, NameATaskByAnyBeginningThatOnlyItHas) {
+TEST(Lines, NameATaskByAUniqueBeginning) {
     Talk talk;
     for (std::size_t size = 1; size <= talk.id.size(); ++size)
         EXPECT_TRUE(talk("done " + talk.id.substr(0, size)).starts_with("done: "));
@@ -110,7 +110,7 @@ TEST(Lines, NameATaskByAnyBeginningThatOnlyItHas) {
     EXPECT_EQ(talk("done ID"), talk.named("done: SHORT buy milk"));
 }
 
-TEST(Lines, CountWhatWasAnsweredErrorsTooEmptyLinesAndItselfNot) {
+TEST(Lines, CountErrorsButNotEmptyLinesOrItself) {
     Server server;
     Client client(server);
     EXPECT_EQ(client.send("count\ncount\n").take(), "count: 0\ncount: 0\n");
@@ -121,7 +121,7 @@ TEST(Lines, CountWhatWasAnsweredErrorsTooEmptyLinesAndItselfNot) {
     EXPECT_EQ(client.send("count\n").take(), "count: 7\n") << "of all clients of this server";
 }
 
-TEST(Lines, ListTheCommandsAsHelp) {
+TEST(Lines, ListTheCommandsForHelp) {
     Talk talk;
     const std::string help = talk("help");
     const auto lines = static_cast<std::size_t>(std::count(help.begin(), help.end(), '\n'));
@@ -132,7 +132,7 @@ TEST(Lines, ListTheCommandsAsHelp) {
     for (const char* command : commands) EXPECT_NE(help.find(std::string("\n") + command + " "), help.npos) << command;
 }
 
-TEST(Lines, ThatAreWrongSayWhatWouldBeRightAndTheConversationGoesOn) {
+TEST(Lines, GetErrorsThatSayWhatWouldBeRight) {
     Talk talk;
     const auto expect = [&](std::string_view hint, std::initializer_list<std::string_view> lines) {
         for (const auto line : lines) {
@@ -150,7 +150,7 @@ TEST(Lines, ThatAreWrongSayWhatWouldBeRightAndTheConversationGoesOn) {
     expect("UTF-8", {"hello \xff", "add \xc3\x28", "add \xed\xa0\x80", "edit ID \xff", "describe ID \xff"});
     expect("control", {"hello a\tb", "hello a\0b"sv, "hello \xc2\x9b", "add a\0b"sv, "add a\rb", "add a\x7f",
                        "edit ID a\x1b[2J", "describe ID a\x01"});
-    expect("nothing after", {"list all", "count 1", "help me", "quit now"});
+    expect("no argument", {"list all", "count 1", "help me", "quit now"});
     expect("no task", {"show nothing", "done ID x", "delete IDx"});
     for (const auto form : {"fib N", "sleep SECONDS", "hello NAME", "add TITLE", "show ID", "edit ID TITLE",
                             "describe ID TEXT", "done ID", "undo ID", "delete ID"}) {
@@ -159,7 +159,7 @@ TEST(Lines, ThatAreWrongSayWhatWouldBeRightAndTheConversationGoesOn) {
     }
     expect("as in: edit dba4", {"edit ID"});
     expect("as in: describe dba4", {"describe ID"});
-    EXPECT_EQ(talk("list"), talk.named("tasks: 1\n[ ] SHORT buy milk")) << "something was changed after all";
+    EXPECT_EQ(talk("list"), talk.named("tasks: 1\n[ ] SHORT buy milk")) << "an error changed something";
 }
 
 TEST(Lines, TakeFibUpToTheMaximum) {
@@ -178,18 +178,26 @@ TEST(Lines, TakeFibUpToTheMaximum) {
     }
 }
 
-TEST(Lines, AreTakenForTheRightKindOfWork) {
+TEST(Lines, BecomeTheRightKindOfWork) {
     const Service service(test_options());
     EXPECT_TRUE(std::holds_alternative<Reply>(line_work("fib 20", service)));
     EXPECT_TRUE(std::holds_alternative<Compute>(line_work("fib 21", service)));
     EXPECT_TRUE(std::holds_alternative<Wait>(line_work("hello x", service)));
-    for (const auto line : {"list", "show 1", "count"})
-        EXPECT_FALSE(std::get<Store>(line_work(line, service)).writes) << line;
-    for (const auto line : {"add x", "edit 1 x", "describe 1 x", "done 1", "undo 1", "delete 1"})
-        EXPECT_TRUE(std::get<Store>(line_work(line, service)).writes) << line;
+    EXPECT_TRUE(std::holds_alternative<Count>(line_work("count", service)));
+    const auto asks = [&](std::string_view line) { return std::get<Store>(line_work(line, service)); };
+    EXPECT_FALSE(asks("list").query.writes());
+    EXPECT_TRUE(asks("add x").query.writes());
+    const Rows found = {{.id = "1", .title = "a", .description = {}}};
+    EXPECT_TRUE(std::holds_alternative<Reply>(asks("show 1").answered(found)));
+    for (const auto line : {"edit 1 x", "describe 1 x", "done 1", "undo 1", "delete 1"}) {
+        EXPECT_FALSE(asks(line).query.writes()) << line << " first looks for the task";
+        EXPECT_TRUE(std::get<Store>(asks(line).answered(found)).query.writes()) << line;
+        const Work deleted_meanwhile = std::get<Store>(asks(line).answered(found)).answered(Rows{});
+        EXPECT_EQ(std::get<Reply>(deleted_meanwhile).body, "error: the task has just been deleted");
+    }
 }
 
-TEST(Lines, TakeTitlesAndDescriptionsUpToTheirLimitInCharacters) {
+TEST(Lines, LimitTitlesAndDescriptionsInCharacters) {
     Talk talk;
     for (const auto letter : {"a"sv, "\xc3\xa9"sv, "\xf0\x9f\x98\x80"sv}) {
         for (const std::size_t n : {199U, 200U}) {
@@ -215,14 +223,14 @@ TEST(Lines, RefuseTheThousandAndFirstTask) {
     EXPECT_TRUE(talk("add one more").starts_with("added: "));
 }
 
-TEST(Lines, SayWhenTheTasksCanNotBeHad) {
+TEST(Lines, ReportAnUnavailableDatabase) {
     Options options = test_options();
     options.db = "/nonexistent/tasks.db";
     Server server(options);
     Client client(server);
     for (const char* line : {"list\n", "add x\n", "show 1\n", "done 1\n"})
         EXPECT_TRUE(client.send(line).take().starts_with("error: ")) << line;
-    EXPECT_EQ(client.send("count\n").take(), "count: 4\n") << "and what needs no tasks goes on";
+    EXPECT_EQ(client.send("count\n").take(), "count: 4\n") << "what needs no tasks still works";
 }
 
 // --- what is a line -----------------------------------------------------------------------------------------------------
@@ -244,14 +252,16 @@ TEST(Lines, MayHave8192Bytes) {
         }
         for (const std::size_t size : {8193U, 8194U, 20'000U, 70'000U}) {
             for (const char letter : {'x', ' ', '\r', '\0'}) {
-                const std::string reply = ask(server, std::string(size, letter) + "\r" + ending + "10" + ending);
-                EXPECT_EQ(reply, "error: a line may have at most 8192 bytes\nfib: 55\n") << size << " times " << letter;
+                const std::string line(size, letter);
+                const std::string reply = ask(server, "1\n" + line + "\r" + ending + "10" + ending);
+                EXPECT_EQ(reply, "fib: 1\nerror: a line may have at most 8192 bytes\nfib: 55\n")
+                    << size << " times " << letter;
             }
         }
     }
 }
 
-TEST(Lines, ThatAreTooLongAreAnsweredBeforeTheyEndAndOnce) {
+TEST(Lines, ThatAreTooLongGetOneErrorAtOnce) {
     Server server;
     Client client(server);
     EXPECT_EQ(client.send(std::string(8192, 'x')).take(), "");

@@ -1,4 +1,4 @@
-// The ToDo list: one connection, two to one file, and a database in other hands.
+// The ToDo list: one connection, two to one file, and a file that others use.
 #include <gtest/gtest.h>
 #include <sqlite3.h>
 
@@ -6,17 +6,19 @@
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string_view>
 
-#include "tasks.hpp"
+#include "task_list.hpp"
+#include "tasks/database_file.hpp"
 
 using namespace std::string_view_literals;
 using namespace std::chrono_literals;
 
 namespace {
 
-/// A directory that goes with its test.
+/// A directory that is removed with its test.
 class TasksFile : public testing::Test {
    protected:
     TasksFile() {
@@ -24,17 +26,29 @@ class TasksFile : public testing::Test {
         directory_ = mkdtemp(place.data());
         path = directory_ / "tasks.db";
     }
-    ~TasksFile() override { std::filesystem::remove_all(directory_); }
+    ~TasksFile() override {
+        stop();
+        std::filesystem::remove_all(directory_);
+    }
     TasksFile(const TasksFile&) = delete;
     TasksFile& operator=(const TasksFile&) = delete;
+
+    /// Starts a server on the file, or starts it again. Its Tasks must be closed.
+    void start() {
+        stop();
+        server_.emplace(path);
+    }
+
+    void stop() { server_.reset(); }
 
     std::string path;
 
    private:
     std::filesystem::path directory_;
+    std::optional<DatabaseFile> server_;
 };
 
-/// A connection by SQLite's own calls: another program at the same file.
+/// A connection by SQLite's own calls, as another program has it.
 class Raw {
    public:
     explicit Raw(const std::string& path) { EXPECT_EQ(sqlite3_open(path.c_str(), &db_), SQLITE_OK); }
@@ -51,7 +65,7 @@ class Raw {
 
 Task titled(std::string_view title) { return {.id = {}, .title = std::string(title), .description = {}}; }
 
-std::string titles(Tasks& tasks) {
+std::string titles(TaskList& tasks) {
     std::string all;
     for (const Task& task : tasks.list()) all += task.title + ' ';
     return all;
@@ -71,7 +85,7 @@ std::optional<TasksError::Kind> kind_of_error(Call call) {
 }  // namespace
 
 TEST(Tasks, AreListedInTheOrderOfCreation) {
-    Tasks tasks(":memory:");
+    TaskList tasks(":memory:");
     EXPECT_TRUE(tasks.list().empty());
     for (const auto title : {"c", "a", "b"}) tasks.add(titled(title));
     EXPECT_EQ(titles(tasks), "c a b ");
@@ -83,8 +97,8 @@ TEST(Tasks, AreListedInTheOrderOfCreation) {
     EXPECT_EQ(titles(tasks), "z d ") << "a change moves nothing";
 }
 
-TEST(Tasks, BearLowerCaseUuidsThatAllDiffer) {
-    Tasks tasks(":memory:");
+TEST(Tasks, HaveUniqueLowerCaseUuids) {
+    TaskList tasks(":memory:");
     std::set<std::string> ids;
     for (int i = 0; i < 50; ++i) ids.insert(tasks.add(titled("t")).id);
     EXPECT_EQ(ids.size(), 50U);
@@ -99,7 +113,7 @@ TEST(Tasks, BearLowerCaseUuidsThatAllDiffer) {
 }
 
 TEST(Tasks, KeepWhatAChangeLeavesOut) {
-    Tasks tasks(":memory:");
+    TaskList tasks(":memory:");
     const Task added = tasks.add({.id = "ignored", .title = "title", .description = "text", .done = true});
     EXPECT_NE(added.id, "ignored");
     const auto same = [](const std::optional<Task>& task, std::string_view title, std::string_view description, bool done) {
@@ -116,8 +130,8 @@ TEST(Tasks, KeepWhatAChangeLeavesOut) {
     EXPECT_EQ(removed->id, added.id);
 }
 
-TEST(Tasks, ThatAreNotThereAreNothing) {
-    Tasks tasks(":memory:");
+TEST(Tasks, AreNotFoundByAWrongId) {
+    TaskList tasks(":memory:");
     const std::string id = tasks.add(titled("a")).id;
     tasks.remove(id);
     for (const std::string& none : {id, std::string(), id.substr(0, 8), std::string("%")}) {
@@ -128,7 +142,7 @@ TEST(Tasks, ThatAreNotThereAreNothing) {
 }
 
 TEST(Tasks, AreNamedByAnyBeginningOfTheId) {
-    Tasks tasks(":memory:");
+    TaskList tasks(":memory:");
     const std::string id = tasks.add(titled("a")).id;
     for (std::size_t size = 0; size <= id.size(); ++size) {
         const auto found = tasks.named(id.substr(0, size));
@@ -148,9 +162,9 @@ TEST(Tasks, AreNamedByAnyBeginningOfTheId) {
         EXPECT_TRUE(tasks.named(none).empty()) << none;
 }
 
-TEST(Tasks, ThatShareABeginningAreTwoAtMost) {
-    Tasks tasks(":memory:");
-    for (int i = 0; i < 33; ++i) tasks.add(titled("t"));  // of 33, three begin alike
+TEST(Tasks, ThatShareABeginningAreListedUpToTwo) {
+    TaskList tasks(":memory:");
+    for (int i = 0; i < 33; ++i) tasks.add(titled("t"));  // of 33, at least three begin alike
     const auto all = tasks.list();
     for (const char c : "0123456789abcdef"sv) {
         const auto alike = std::count_if(all.begin(), all.end(), [&](const Task& task) { return task.id.front() == c; });
@@ -160,7 +174,7 @@ TEST(Tasks, ThatShareABeginningAreTwoAtMost) {
 }
 
 TEST(Tasks, KeepEveryByteOfTheirText) {
-    Tasks tasks(":memory:");
+    TaskList tasks(":memory:");
     const std::string text("\0a\0\r\n'\"\\\xf0\x9f\x98\x80\0"sv);
     const Task added = tasks.add({.id = {}, .title = text, .description = text});
     EXPECT_EQ(added.description, text);
@@ -170,32 +184,48 @@ TEST(Tasks, KeepEveryByteOfTheirText) {
     EXPECT_EQ(tasks.named(added.id).front().description, text + text);
 }
 
-TEST(Tasks, InMemoryAreSharedInTheProcessAndGoneWithTheLast) {
+TEST(Tasks, InMemoryAreSharedWithinTheProcess) {
     {
-        Tasks one(":memory:");
+        TaskList one(":memory:");
         one.add(titled("a"));
         {
-            Tasks other(":memory:");
+            TaskList other(":memory:");
             EXPECT_EQ(titles(other), "a ");
             other.add(titled("b"));
         }
         EXPECT_EQ(titles(one), "a b ");
     }
-    EXPECT_EQ(titles(*std::make_unique<Tasks>(":memory:")), "");
+    EXPECT_EQ(titles(*std::make_unique<TaskList>(":memory:")), "");
     EXPECT_FALSE(std::filesystem::exists("/tasks"));
     EXPECT_FALSE(std::filesystem::exists(":memory:"));
 }
 
+TEST(Tasks, AddedTwiceByTheSameQueryAreOneTask) {
+    TaskList tasks(":memory:");
+    const Query question = new_task(titled("a"));
+    const auto once = tasks.one(question);
+    ASSERT_TRUE(once);
+    tasks.change(once->id, {.title = {}, .description = {}, .done = true});
+    for (int i = 1; i < 1000; ++i) tasks.add(titled("b"));
+    EXPECT_FALSE(tasks.one(new_task(titled("one more"))));
+    const auto twice = tasks.one(question);
+    ASSERT_TRUE(twice);
+    EXPECT_EQ(twice->id, once->id);
+    EXPECT_TRUE(twice->done) << "it is the existing task, as it is now";
+    EXPECT_EQ(tasks.list().size(), 1000U);
+}
+
 TEST_F(TasksFile, SurvivesClosing) {
+    start();
     std::string id;
     {
-        Tasks tasks(path);
-        EXPECT_FALSE(std::filesystem::exists(path)) << "opened before it was needed";
+        TaskList tasks(path);
         id = tasks.add({.id = {}, .title = "a", .description = "d", .done = true}).id;
         tasks.close();
-        EXPECT_EQ(titles(tasks), "a ") << "the next use opens again";
+        EXPECT_EQ(titles(tasks), "a ") << "the next use opens it again";
     }
-    Tasks again(path);
+    start();
+    TaskList again(path);
     again.open();
     again.open();
     const auto task = again.find(id);
@@ -205,8 +235,9 @@ TEST_F(TasksFile, SurvivesClosing) {
 }
 
 TEST_F(TasksFile, ShowsEachConnectionWhatTheOtherWrote) {
-    Tasks one(path);
-    Tasks other(path);
+    start();
+    TaskList one(path);
+    TaskList other(path);
     EXPECT_EQ(titles(one) + titles(other), "");
     const std::string a = one.add(titled("a")).id;
     EXPECT_EQ(titles(other), "a ");
@@ -221,8 +252,9 @@ TEST_F(TasksFile, ShowsEachConnectionWhatTheOtherWrote) {
 }
 
 TEST_F(TasksFile, HoldsAThousandAcrossItsConnections) {
-    Tasks one(path);
-    Tasks other(path);
+    start();
+    TaskList one(path);
+    TaskList other(path);
     for (int i = 0; i < 499; ++i) {
         one.add(titled("a"));
         other.add(titled("b"));
@@ -239,8 +271,9 @@ TEST_F(TasksFile, HoldsAThousandAcrossItsConnections) {
     EXPECT_EQ(one.list().size(), 1000U);
 }
 
-TEST_F(TasksFile, ThatAnotherWriterHoldsIsUnavailableAfterASecondAndReadableMeanwhile) {
-    Tasks tasks(path);
+TEST_F(TasksFile, LockedFailsWritesAfterASecondButNoReads) {
+    start();
+    TaskList tasks(path);
     tasks.add(titled("a"));
     Raw other(path);
     other.run("BEGIN IMMEDIATE");
@@ -252,40 +285,44 @@ TEST_F(TasksFile, ThatAnotherWriterHoldsIsUnavailableAfterASecondAndReadableMean
     EXPECT_LT(took, 5s);
     other.run("ROLLBACK");
     tasks.add(titled("c"));
-    EXPECT_EQ(titles(tasks), "a c ") << "what failed changed nothing, and ended nothing";
+    EXPECT_EQ(titles(tasks), "a c ") << "the failed write changed nothing, and later ones work";
 }
 
-TEST_F(TasksFile, ThatCannotBeOpenedIsUnavailableAndIsTriedAgain) {
-    const std::string missing = path + ".d/tasks.db";
-    Tasks tasks(missing);
-    EXPECT_EQ(kind_of_error([&] { tasks.open(); }), TasksError::Kind::unavailable);
-    EXPECT_EQ(kind_of_error([&] { tasks.list(); }), TasksError::Kind::unavailable);
-    std::filesystem::create_directory(path + ".d");
-    EXPECT_EQ(kind_of_error([&] { tasks.add(titled("a")); }), std::nullopt);
-    Tasks directory(path + ".d");
-    EXPECT_EQ(kind_of_error([&] { directory.open(); }), TasksError::Kind::unavailable);
+TEST_F(TasksFile, ThatCannotBeOpenedIsUnavailable) {
+    path += ".d/tasks.db";
+    EXPECT_EQ(kind_of_error([&] { start(); }), TasksError::Kind::unavailable);
+    EXPECT_EQ(kind_of_error([&] { TaskList(path).list(); }), TasksError::Kind::unavailable);
+    path.resize(path.rfind('/'));
+    std::filesystem::create_directory(path);
+    EXPECT_EQ(kind_of_error([&] { start(); }), TasksError::Kind::unavailable) << "it is a directory";
+    path += "/tasks.db";
+    EXPECT_EQ(kind_of_error([&] { TaskList(path).list(); }), TasksError::Kind::unavailable);
+    EXPECT_FALSE(std::filesystem::exists(path)) << "no server has started on it";
 }
 
-TEST_F(TasksFile, ThatIsNoDatabaseIsUnavailableAndLeftAlone) {
+TEST_F(TasksFile, ThatIsNoDatabaseIsLeftAlone) {
     const std::string text(5000, 'x');
     std::ofstream(path) << text;
-    Tasks tasks(path);
-    EXPECT_EQ(kind_of_error([&] { tasks.open(); }), TasksError::Kind::unavailable);
-    EXPECT_EQ(kind_of_error([&] { tasks.add(titled("a")); }), TasksError::Kind::unavailable);
+    EXPECT_EQ(kind_of_error([&] { start(); }), TasksError::Kind::unavailable);
+    EXPECT_EQ(kind_of_error([&] { TaskList(path).add(titled("a")); }), TasksError::Kind::unavailable);
     std::ifstream file(path);
     EXPECT_EQ(std::string(std::istreambuf_iterator<char>(file), {}), text);
 }
 
-TEST_F(TasksFile, WhoseTableIsNotOursIsUnavailable) {
+TEST_F(TasksFile, WithAnotherProgramsTablesIsUnavailable) {
     Raw(path).run("CREATE TABLE tasks (something TEXT)");
-    Tasks tasks(path);
-    EXPECT_EQ(kind_of_error([&] { tasks.list(); }), TasksError::Kind::unavailable);
-    EXPECT_EQ(kind_of_error([&] { tasks.add(titled("a")); }), TasksError::Kind::unavailable);
-    EXPECT_EQ(kind_of_error([&] { tasks.find("a"); }), TasksError::Kind::unavailable);
+    EXPECT_EQ(kind_of_error([&] { start(); }), TasksError::Kind::unavailable);
+    Raw(path).run("DROP TABLE tasks; CREATE TABLE notes (something TEXT)");
+    EXPECT_EQ(kind_of_error([&] { start(); }), TasksError::Kind::unavailable);
+    Raw(path).run("DROP TABLE notes");
+    EXPECT_EQ(kind_of_error([&] { start(); }), std::nullopt) << "it is empty";
+    Raw(path).run("CREATE TABLE notes (something TEXT)");
+    EXPECT_EQ(kind_of_error([&] { start(); }), std::nullopt) << "other tables beside ours are allowed";
 }
 
-TEST_F(TasksFile, ThatIsLockedIsWaitedForOnceAndNotByEachWriter) {
-    Tasks tasks(path);
+TEST_F(TasksFile, LockedMakesOnlyTheFirstWriterWait) {
+    start();
+    TaskList tasks(path);
     tasks.add(titled("a"));
     Raw other(path);
     other.run("BEGIN IMMEDIATE");
@@ -295,85 +332,139 @@ TEST_F(TasksFile, ThatIsLockedIsWaitedForOnceAndNotByEachWriter) {
         return std::chrono::steady_clock::now() - before;
     };
     const auto first = time_of_an_add();
-    EXPECT_LT(time_of_an_add() + time_of_an_add(), first) << "while the wait in vain is fresh";
+    EXPECT_LT(time_of_an_add() + time_of_an_add(), first) << "soon after a wait that failed";
     other.run("ROLLBACK");
-    EXPECT_EQ(kind_of_error([&] { tasks.add(titled("c")); }), std::nullopt) << "it is tried, all the same";
+    EXPECT_EQ(kind_of_error([&] { tasks.add(titled("c")); }), std::nullopt) << "a write is tried nevertheless";
 }
 
-TEST_F(TasksFile, ThatIsLockedWhileItIsOpenedIsWaitedForOnce) {
-    Tasks(path).add(titled("a"));
-    Raw(path).run("PRAGMA journal_mode = DELETE");
+TEST_F(TasksFile, LockedAtTheStartIsWaitedFor) {
+    Raw(path).run("PRAGMA user_version = 1");  // so that there is a file, and it is not in WAL mode
     Raw other(path);
     other.run("BEGIN IMMEDIATE");
-    Tasks tasks(path);
-    const auto time_of_a_list = [&] {
-        const auto before = std::chrono::steady_clock::now();
-        EXPECT_EQ(kind_of_error([&] { tasks.list(); }), TasksError::Kind::unavailable);
-        return std::chrono::steady_clock::now() - before;
-    };
-    const auto first = time_of_a_list();
-    EXPECT_LT(time_of_a_list() + time_of_a_list(), first);
+    const auto before = std::chrono::steady_clock::now();
+    EXPECT_EQ(kind_of_error([&] { start(); }), TasksError::Kind::unavailable);
+    const auto took = std::chrono::steady_clock::now() - before;
+    EXPECT_GE(took, 900ms);
+    EXPECT_LT(took, 5s);
     other.run("ROLLBACK");
-    EXPECT_EQ(titles(tasks), "a ");
+    EXPECT_EQ(kind_of_error([&] { start(); }), std::nullopt);
 }
 
-TEST_F(TasksFile, ThatIsNotInItsPlaceIsUnavailableUntilItIs) {
-    Tasks tasks(path);
-    tasks.add(titled("a"));
-    std::filesystem::rename(path, path + ".away");
-    EXPECT_EQ(kind_of_error([&] { tasks.add(titled("lost")); }), TasksError::Kind::unavailable);
-    EXPECT_FALSE(std::filesystem::exists(path)) << "nothing is made in its place";
-    Raw(path).run("CREATE TABLE another (one TEXT)");
-    EXPECT_EQ(kind_of_error([&] { tasks.add(titled("lost")); }), TasksError::Kind::unavailable);
-    std::filesystem::rename(path + ".away", path);
-    tasks.add(titled("b"));
-    EXPECT_EQ(titles(tasks), "a b ");
-}
-
-TEST_F(TasksFile, IsTheOneThatALinkLeadsTo) {
-    Tasks(path + ".one").add(titled("one"));
-    Tasks(path + ".other").add(titled("other"));
-    std::filesystem::create_symlink(path + ".one", path);
-    Tasks tasks(path);
-    EXPECT_EQ(titles(tasks), "one ");
-    std::filesystem::remove(path);
-    std::filesystem::create_symlink(path + ".other", path);
-    EXPECT_EQ(kind_of_error([&] { tasks.add(titled("lost")); }), TasksError::Kind::unavailable);
-    EXPECT_EQ(titles(*std::make_unique<Tasks>(path)), "other ");
-}
-
-TEST_F(TasksFile, WhoseLogIsGoneLosesNothing) {
+TEST_F(TasksFile, MovedAwayIsUnavailableUntilItIsBack) {
+    start();
     {
-        Tasks one(path);
-        Tasks other(path);
-        one.add(titled("a"));
-        other.add(titled("b"));
-        std::filesystem::remove(path + "-wal");
-        other.add(titled("c"));
-        one.add(titled("d"));
-        EXPECT_EQ(titles(other), "a b c d ");
+        TaskList tasks(path);
+        tasks.add(titled("a"));
+        std::filesystem::rename(path, path + ".away");
+        EXPECT_EQ(kind_of_error([&] { tasks.add(titled("lost")); }), TasksError::Kind::unavailable);
+        EXPECT_FALSE(std::filesystem::exists(path)) << "no new file is created";
+        EXPECT_EQ(std::filesystem::file_size(path + "-wal"), 0U) << "the log has been copied into the file";
+        Raw(path).run("CREATE TABLE another (one TEXT)");
+        EXPECT_EQ(kind_of_error([&] { tasks.add(titled("lost")); }), TasksError::Kind::unavailable);
+        EXPECT_EQ(kind_of_error([&] { TaskList(path).list(); }), TasksError::Kind::unavailable);
     }
-    EXPECT_EQ(titles(*std::make_unique<Tasks>(path)), "a b c d ") << "the last one to close has seen to it";
+    std::filesystem::rename(path + ".away", path);
+    start();
+    EXPECT_EQ(titles(*std::make_unique<TaskList>(path)), "a ");
 }
 
-TEST_F(TasksFile, ThatIsTakenAwayWhileItIsOpenedIsUnavailable) {
+TEST_F(TasksFile, MayBeASymbolicLink) {
+    const std::string link = path;
+    for (const char* const name : {"one", "other"}) {
+        path = link + "." + name;
+        start();
+        TaskList(path).add(titled(name));
+    }
+    path = link;
+    std::filesystem::create_symlink(link + ".one", link);
+    start();
+    {
+        TaskList tasks(path);
+        EXPECT_EQ(titles(tasks), "one ");
+        EXPECT_TRUE(std::filesystem::exists(link + ".one-wal")) << "the log is beside the file";
+        std::filesystem::remove(link);
+        std::filesystem::create_symlink(link + ".other", link);
+        EXPECT_EQ(kind_of_error([&] { tasks.add(titled("lost")); }), TasksError::Kind::unavailable);
+    }
+    start();
+    EXPECT_EQ(titles(*std::make_unique<TaskList>(path)), "other ");
+}
+
+TEST_F(TasksFile, LosesNothingWithoutItsLogOrIndex) {
+    std::string expected;
+    for (const char* const suffix : {"-wal", "-shm"}) {
+        start();
+        {
+            TaskList one(path);
+            TaskList other(path);
+            one.add(titled("a"));
+            other.add(titled("b"));
+            expected += "a b ";
+            std::filesystem::remove(path + suffix);
+            TaskList later(path);
+            for (TaskList* const tasks : {&one, &other, &later})
+                EXPECT_EQ(kind_of_error([&] { tasks->add(titled("lost")); }), TasksError::Kind::unavailable);
+        }
+        start();
+        EXPECT_EQ(titles(*std::make_unique<TaskList>(path)), expected) << "without " << suffix;
+    }
+}
+
+TEST_F(TasksFile, LeavesNoLogAfterItsServer) {
+    start();
+    TaskList(path).add(titled("a"));
+    EXPECT_EQ(std::filesystem::file_size(path + "-wal"), 0U) << "the last one to close it empties the log";
+    stop();
+    EXPECT_FALSE(std::filesystem::exists(path + "-wal") || std::filesystem::exists(path + "-shm"));
+}
+
+TEST_F(TasksFile, IsNotCreatedBesideAnOldLog) {
+    start();
+    TaskList(path).add(titled("a"));
+    stop();
+    std::ofstream(path + "-wal") << "what a server left that was killed";
+    std::filesystem::rename(path, path + ".away");
+    EXPECT_EQ(kind_of_error([&] { start(); }), TasksError::Kind::unavailable);
+    EXPECT_FALSE(std::filesystem::exists(path));
+    EXPECT_EQ(std::filesystem::file_size(path + "-wal"), 34U);
+    std::filesystem::rename(path + ".away", path);
+    start();
+    EXPECT_EQ(titles(*std::make_unique<TaskList>(path)), "a ");
+}
+
+TEST_F(TasksFile, ShortensItsLogAfterALongReader) {
+    start();
+    TaskList tasks(path);
+    tasks.add(titled("a"));
+    {
+        Raw reader(path);
+        reader.run("BEGIN; SELECT * FROM tasks");
+        for (int i = 0; i < 3; ++i) Raw(path).run("UPDATE tasks SET description = randomblob(3000000)");
+        EXPECT_GT(std::filesystem::file_size(path + "-wal"), 8U << 20);
+    }
+    tasks.add(titled("b"));
+    EXPECT_LE(std::filesystem::file_size(path + "-wal"), 4U << 20);
+}
+
+TEST_F(TasksFile, RemovedWhileItIsOpenedIsUnavailable) {
     static std::string taken;
     taken = path;
     const auto take = +[] { std::filesystem::remove(taken); };
-    Tasks(path).add(titled("a"));
+    start();
     sqlite3_auto_extension(take);  // called for every connection, when its file has just been opened
-    Tasks tasks(path);
-    EXPECT_EQ(kind_of_error([&] { tasks.add(titled("lost")); }), TasksError::Kind::unavailable);
+    EXPECT_EQ(kind_of_error([&] { TaskList(path).add(titled("lost")); }), TasksError::Kind::unavailable);
+    EXPECT_EQ(kind_of_error([&] { start(); }), TasksError::Kind::unavailable);
     sqlite3_cancel_auto_extension(take);
-    EXPECT_EQ(kind_of_error([&] { tasks.add(titled("b")); }), std::nullopt)
-        << "it was never open, so this is as at the start";
-    EXPECT_EQ(titles(*std::make_unique<Tasks>(path)), "b ");
+    start();
+    TaskList(path).add(titled("b"));
+    EXPECT_EQ(titles(*std::make_unique<TaskList>(path)), "b ");
 }
 
-TEST_F(TasksFile, ThatIsDamagedIsUnavailableUntilItIsMended) {
-    Tasks(path).add(titled("a"));
+TEST_F(TasksFile, DamagedIsUnavailableUntilItIsRepaired) {
+    start();
+    TaskList(path).add(titled("a"));
     std::filesystem::copy_file(path, path + ".whole");
-    Tasks tasks(path);
+    TaskList tasks(path);
     std::ofstream(path, std::ios::in).write(std::string(4096, 'x').data(), 4096);
     EXPECT_EQ(kind_of_error([&] { tasks.list(); }), TasksError::Kind::unavailable);
     EXPECT_EQ(kind_of_error([&] { tasks.add(titled("b")); }), TasksError::Kind::unavailable);

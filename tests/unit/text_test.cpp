@@ -1,14 +1,13 @@
-// Small things that both protocols and the loops lean on: text, numbers, time.
+// Small helpers of both protocols and of the loops: text, numbers, time.
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <list>
 #include <optional>
 
-#include "deadlines.hpp"
-#include "fd.hpp"
-#include "limits.hpp"
-#include "text.hpp"
+#include "base/fd.hpp"
+#include "base/text.hpp"
+#include "sockets/deadlines.hpp"
 
 using namespace std::chrono_literals;
 using namespace std::string_view_literals;
@@ -22,7 +21,7 @@ TEST(Text, ReadsWholeNumbersOfPlainDigitsOnly) {
         EXPECT_EQ(parse_whole(text), std::nullopt) << text;
 }
 
-TEST(Text, ReadsSecondsOfPlainDigitsWithAtMostOnePoint) {
+TEST(Text, ReadsSecondsWithAtMostOnePoint) {
     for (const auto& [text, seconds] :
          {std::pair{"1"sv, 1.0}, {"1.5", 1.5}, {".5", 0.5}, {"5.", 5.0}, {"0", 0.0}, {"00.250", 0.25}, {"60", 60.0}})
         EXPECT_EQ(parse_seconds(text), seconds) << text;
@@ -37,7 +36,7 @@ TEST(Text, ReadsSecondsOfPlainDigitsWithAtMostOnePoint) {
     EXPECT_EQ(parse_seconds(zeros + "1.5"), 1.5);
 }
 
-TEST(Text, TrimsSpacesAndTabsAtBothEndsAndNothingElse) {
+TEST(Text, TrimsOnlySpacesAndTabs) {
     EXPECT_EQ(trimmed(" \t a b\t "), "a b");
     EXPECT_EQ(trimmed("a"), "a");
     EXPECT_EQ(trimmed(""), "");
@@ -46,7 +45,7 @@ TEST(Text, TrimsSpacesAndTabsAtBothEndsAndNothingElse) {
     EXPECT_EQ(trimmed("\0 "sv), "\0"sv);
 }
 
-TEST(Text, KnowsUtf8FromWhatIsNot) {
+TEST(Text, TellsUtf8FromOtherBytes) {
     for (const auto text : {""sv, "a"sv, "\0"sv, "\x7f"sv, "\xc2\x80"sv, "\xdf\xbf"sv, "\xe0\xa0\x80"sv, "\xed\x9f\xbf"sv,
                             "\xee\x80\x80"sv, "\xef\xbf\xbf"sv, "\xf0\x90\x80\x80"sv, "\xf4\x8f\xbf\xbf"sv})
         EXPECT_TRUE(is_utf8(text)) << printable(text);
@@ -68,13 +67,30 @@ TEST(Text, FindsControlCharacters) {
         EXPECT_FALSE(has_control(text)) << printable(text);
 }
 
+TEST(Text, KnowsTextThatCanBeTypedInALine) {
+    for (const auto text : {"", "a\tb", "caf\xc3\xa9", "\xf0\x9f\x98\x80", "\xc2\xa0"}) EXPECT_TRUE(is_text(text)) << text;
+    for (const auto text :
+         {"\0"sv, "\x16\x03"sv, "a\rb"sv, "a\nb"sv, "\x7f"sv, "\xc2\x9b"sv, "\xff"sv, "\xc3"sv, "\xed\xa0\x80"sv})
+        EXPECT_FALSE(is_text(text)) << text;
+}
+
+TEST(Text, IsCutBetweenTwoCharacters) {
+    EXPECT_EQ(beginning("abc", 3), "abc");
+    EXPECT_EQ(beginning("abc", 2), "ab");
+    EXPECT_EQ(beginning("", 0), "");
+    const std::string_view text = "a\xc3\xa9\xe6\x9d\x8e\xf0\x9f\x98\x80z";
+    const std::size_t ends[] = {0, 1, 1, 3, 3, 3, 6, 6, 6, 6, 10, 11};
+    for (std::size_t most = 0; most <= text.size(); ++most) EXPECT_EQ(beginning(text, most).size(), ends[most]) << most;
+    EXPECT_EQ(beginning("\x80\x80\x80\x80\x80\x80", 5).size(), 2U) << "no character is that long";
+}
+
 TEST(Text, CountsCharactersNotBytes) {
     EXPECT_EQ(characters(""), 0U);
     EXPECT_EQ(characters("abc"), 3U);
     EXPECT_EQ(characters("\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80"), 3U);
 }
 
-TEST(Text, ShowsWhatATerminalWouldObeyAsPlainText) {
+TEST(Text, EscapesWhatATerminalWouldObey) {
     EXPECT_EQ(printable("plain, \xc3\xa9, \xf0\x9f\x98\x80"), "plain, \xc3\xa9, \xf0\x9f\x98\x80");
     EXPECT_EQ(printable("a\nb\r\n"), "a\\nb\\x0d\\n");
     EXPECT_EQ(printable("\0\t\x1b[2J\x7f"sv), "\\x00\\x09\\x1b[2J\\x7f");
@@ -84,7 +100,7 @@ TEST(Text, ShowsWhatATerminalWouldObeyAsPlainText) {
     EXPECT_TRUE(is_utf8(printable("\xc3\xa9\xc2\x85\xc3\xa9")));
 }
 
-TEST(Text, ComparesNamesWithoutTheCaseOfAsciiLetters) {
+TEST(Text, IgnoresTheCaseOfAsciiLetters) {
     EXPECT_TRUE(equal_ignoring_case("Content-Type", "cONTENT-tYPE"));
     EXPECT_TRUE(equal_ignoring_case("", ""));
     for (const auto& [a, b] : {std::pair{"a"sv, "ab"sv}, {"ab", "a"}, {"@", "`"}, {"[", "{"}, {"\xc3\x89", "\xc3\xa9"}})
@@ -100,7 +116,7 @@ TEST(Fd, IsClosedOnceByItsLastOwner) {
     Fd other(std::move(writer));
     writer = std::move(other);
     EXPECT_EQ(writer.get(), ends[1]);
-    EXPECT_EQ(other.get(), -1);  // NOLINT(bugprone-use-after-move): that is what is asked
+    EXPECT_EQ(other.get(), -1);  // NOLINT(bugprone-use-after-move): that is what is tested
     writer.close();
     writer.close();
     char byte = 0;
@@ -123,19 +139,19 @@ TEST(Deadlines, ComeInTheOrderOfTime) {
     const Deadlines<char>::Entry b(queue, now + 2s, 'b');
     EXPECT_EQ(queue.due(now), std::nullopt);
     EXPECT_EQ(queue.due(now + 1s - 1ns), std::nullopt);
-    EXPECT_EQ(queue.due(now + 1s), 'a') << "at its very time";
-    EXPECT_EQ(queue.due(now + 9s), 'a') << "until its owner goes";
+    EXPECT_EQ(queue.due(now + 1s), 'a') << "exactly on time";
+    EXPECT_EQ(queue.due(now + 9s), 'a') << "until its owner is destroyed";
     a.reset();
     EXPECT_EQ(queue.due(now + 9s), 'b');
 }
 
-TEST(Deadlines, OfTheSameTimeComeInTheOrderOfTheirMaking) {
+TEST(Deadlines, OfTheSameTimeComeInTheOrderOfCreation) {
     Deadlines<char> queue;
     std::list<Deadlines<char>::Entry> entries;
     for (const char c : {'a', 'b', 'c'}) entries.emplace_back(queue, now, c);
     EXPECT_EQ(queue.due(now), 'a');
     entries.front().move(now);
-    EXPECT_EQ(queue.due(now), 'a') << "moved to where it is";
+    EXPECT_EQ(queue.due(now), 'a') << "moved to its own time";
     entries.pop_front();
     EXPECT_EQ(queue.due(now), 'b');
 }
@@ -154,7 +170,7 @@ TEST(Deadlines, CanBeMovedLaterAndEarlier) {
     EXPECT_EQ(queue.due(TimePoint::max()), std::nullopt);
 }
 
-TEST(Deadlines, AreWaitedForInWholeMillisecondsRoundedUp) {
+TEST(Deadlines, AreRoundedUpToWholeMilliseconds) {
     const std::pair<std::chrono::nanoseconds, int> waits[] = {
         {-5s, 0},    {0ns, 0},      {1ns, 1},          {1ms, 1},          {1ms + 1ns, 2},
         {1500us, 2}, {60s, 60'000}, {24h, 86'400'000}, {25h, 86'400'000}, {1000 * 24h, 86'400'000}};
@@ -166,36 +182,6 @@ TEST(Deadlines, AreWaitedForInWholeMillisecondsRoundedUp) {
     Deadlines<int> queue;
     EXPECT_EQ(queue.timeout(now), -1) << "nothing to wait for";
     const Deadlines<int>::Entry entry(queue, TimePoint::max(), 1);
-    EXPECT_EQ(queue.timeout(now), -1) << "a client who is waited for without end";
+    EXPECT_EQ(queue.timeout(now), -1) << "a client without a time-out";
     EXPECT_EQ(queue.due(now + 1000h), std::nullopt);
-}
-
-TEST(Allowance, EndsAWhileAfterTheLastRequestAndSoonAfterTheLastWord) {
-    Options options;
-    options.db = ":memory:";
-    const Service service(options);
-    Buffers buffers{{}};
-    Session session(service, buffers);
-    Allowance allowance(5s, now);
-    EXPECT_EQ(allowance.ends(session, now + 1s), now + 5s);
-    allowance.renew(now + 2s);
-    EXPECT_EQ(allowance.ends(session, now + 3s), now + 7s);
-
-    session.received("quit\n");
-    ASSERT_EQ(session.next(), Next::work);
-    session.reply(std::get<Reply>(session.work()));
-    EXPECT_EQ(allowance.ends(session, now + 3s), now + 7s) << "the last word is not out yet";
-    session.sent(session.output().size());
-    EXPECT_EQ(allowance.ends(session, now + 4s), now + 4s + farewell_limit);
-    EXPECT_EQ(allowance.ends(session, now + 5s), now + 4s + farewell_limit) << "asked again, it is not prolonged";
-}
-
-TEST(Allowance, OfZeroNeverEndsButForTheFarewell) {
-    const Service service{Options()};
-    Buffers buffers{{}};
-    Session session(service, buffers);
-    Allowance allowance(0s, now);
-    EXPECT_EQ(allowance.ends(session, now + 1000h), TimePoint::max());
-    allowance.renew(now + 1s);
-    EXPECT_EQ(allowance.ends(session, now + 1000h), TimePoint::max());
 }
