@@ -1,9 +1,9 @@
 """Runs the tests: the unit tests, the suite against each stage, and the proofs about the suite itself.
 
-    python3 tests/run.py                                     all six stages, each with every technique of its
-    python3 tests/run.py --stage 3 --only 'lines'            what has this in its name, against one stage
+    python3 tests/run.py                                     all six stages, each with all its techniques
+    python3 tests/run.py --stage 3 --only 'lines'            the checks that have this in their name, against one stage
     python3 tests/run.py --technique '--workers'             the techniques that have this in their name
-    python3 tests/run.py --server 'python3 theirs.py {port}' anybody's server; {db}, if it is there, names a fresh file
+    python3 tests/run.py --server 'python3 theirs.py {port}' anybody's server; {db}, if given, becomes a fresh file's name
 
 The last line is `N passed, N failed`; the status is 1 if anything failed, or if nothing ran.
 """
@@ -22,22 +22,24 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
-from fault_table import fault_table
-from harness import CHECKS, RUNNING, NotRun, Program
-from proofs import proofs
-from stages import STAGES, THEIRS
+from harness.checks import CHECKS, NotRun
+from harness.fault_table import fault_page
+from harness.proofs import proofs
+from harness.server import RUNNING, Program
+from harness.stages import STAGES, THEIRS
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
-for suite in sorted(HERE.glob("suite_*.py")):
-    importlib.import_module(suite.stem)     # adds its checks to CHECKS
+for suite in sorted(HERE.glob("suites/*.py")):
+    importlib.import_module(f"suites.{suite.stem}")     # adds its checks to CHECKS
 PARTS = list(dict.fromkeys(one.part for one in CHECKS))
 AT_ONCE = 12        # most checks wait most of the time,
-BUSY_AT_ONCE = 2    # but some use up a processor, and those of a server that never rests all do
+BUSY_AT_ONCE = 2    # but some keep a processor busy, as all those of a server that never rests do
 # Parts about what is answered, and not about who waits.
-BYTES_ALONE = "fib", "hello", "tasks", "lines", "recv", "http", "limits", "storage", "security", "start"
-# Parts about who waits for whom, which is the same whatever the compiler puts into the programs.
-WAITING_ALONE = "lesson", "lesson clients", "traces"
+BYTES_ALONE = ("fib", "hello", "tasks", "lines", "recv", "http", "limits", "storage", "security", "start", "log", "pid file",
+               "terminal")
+# Parts about who waits for whom, which a sanitizer does not change.
+WAITING_ALONE = "lesson", "lesson clients", "traces", "turns", "naive", "naive_uring"
 
 
 @dataclass
@@ -63,8 +65,14 @@ def wanted(name, options):
 
 def in_selection(one, stage, options):
     """Whether the check is one of those to be run against this row of the table."""
+    if not options.row and not options.wide:
+        return True
     spared = WAITING_ALONE + (BYTES_ALONE if stage.options else ())
-    return one.row if options.row or (options.wide and one.part in spared) else True
+    like_one_without_master = stage.workers and one.part != "workers"
+    in_full = options.wide and one.part not in spared and not like_one_without_master
+    if options.variant == "tsan":
+        in_full = in_full and stage.has_threads
+    return in_full or one.row
 
 
 def jobs_for_stages(options):
@@ -76,7 +84,7 @@ def jobs_for_stages(options):
     missing = [stage for stage in stages if not os.path.exists(path_of(stage))]
     if missing:
         return [Job(stage.title, "is built", lambda stage=stage: f"there is no {path_of(stage)}") for stage in missing]
-    # Check by check rather than stage by stage, so that what waits, and what spins, is spread evenly.
+    # Check by check rather than stage by stage, so that waiting and busy checks are spread evenly.
     return [check_job(one, stage=stage, path_of=path_of) for one in sorted(CHECKS, key=lambda one: one.part != "stop")
             for stage in stages if one.only(stage) and in_selection(one, stage, options) and wanted(one.name, options)]
 
@@ -92,20 +100,20 @@ def jobs_for_proofs(options):
 
 
 def say(*lines):
-    """All in one piece, whatever the other threads have to say."""
+    """Prints the lines in one piece, even if other threads print, too."""
     sys.stdout.write("".join(f"{line}\n" for line in lines))
     sys.stdout.flush()
 
 
 def run(jobs):
-    """Runs them all; prints each failure as it comes. Those that need quiet come last, one by one."""
+    """Runs all jobs and prints each failure as it comes. Jobs that must be alone come last, one by one."""
     def run_one(job):
         try:
             job.failure = job.function()
         except NotRun as reason:
             job.not_run = True
             say(f"{job.whose}: {job.name}: not run: {reason}")
-        except Exception as error:      # the test is broken: that is no success
+        except Exception as error:      # the test itself is broken, which is no success
             job.failure = f"{type(error).__name__}: {error}"
         if job.failure:
             say("", f"FAILED {job.whose}: {job.name}", *[f"    {line}" for line in job.failure.splitlines()])
@@ -114,7 +122,7 @@ def run(jobs):
     with ThreadPoolExecutor(AT_ONCE) as pool, ThreadPoolExecutor(BUSY_AT_ONCE) as busy_pool:
         try:
             wait([(busy_pool if job.busy else pool).submit(run_one, job) for job in together])
-        except KeyboardInterrupt:       # what has begun fails at once without its server, and cleans up
+        except KeyboardInterrupt:       # without its server, a running check fails at once and cleans up
             for one_pool in pool, busy_pool:
                 one_pool.shutdown(wait=False, cancel_futures=True)
             for server in list(RUNNING):
@@ -168,28 +176,30 @@ def command_line():
     parser.add_argument("--only", default="", metavar="TEXT", help="only what has this text in its name")
     parser.add_argument("--row", action="store_true", help="only a few representative checks, no unit tests and no proofs")
     parser.add_argument("--wide", action="store_true",
-                        help=f"for the sanitizers: spare all the checks of {', '.join(WAITING_ALONE)}, and the techniques with "
-                             f"options those of {', '.join(BYTES_ALONE)}, too; save a few")
+                        help=f"for the sanitizers: as --row for {', '.join(WAITING_ALONE)}; for techniques with options "
+                             f"also for {', '.join(BYTES_ALONE)}; with workers for all but the part workers; under tsan "
+                             "for all where one thread does everything")
     parser.add_argument("--unit", metavar="BINARY", help="a GoogleTest binary to run first")
-    parser.add_argument("--faults", action="store_true", help="only print the table of the faults that are tried")
-    parser.add_argument("--server", metavar="COMMAND", help="the server under test is this command, with {port} in it")
-    parser.add_argument("--parts", help=f"with --server: only these, of {','.join(PARTS)}")
+    parser.add_argument("--faults", action="store_true", help="only print the page of the faults that are tried")
+    parser.add_argument("--server", metavar="COMMAND", help="test the server that this command starts on {port}")
+    parser.add_argument("--parts", help=f"with --server: only these parts, separated by commas, of {','.join(PARTS)}")
     return parser.parse_args()
 
 
 def main():
     options = command_line()
     if options.faults:
-        print(fault_table())
+        print(fault_page())
         return 0
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))    # a crowd of clients needs a descriptor each
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))    # each of many clients needs a descriptor
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    # Where nohup, or a shell's &, has us ignore them, the servers would take that over.
+    # nohup, or a shell's &, may have us ignore these signals, and the servers would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    for one in signal.SIGHUP, signal.SIGQUIT:
+        signal.signal(one, signal.SIG_DFL)
     lost = []
-    threading.excepthook = lost.append      # a failure in a thread that nobody waits for is a failure
+    threading.excepthook = lost.append      # a failure in a thread that nobody waits for counts, too
 
     passed, failed = run_unit_tests(options.unit) if options.unit and not options.row else (0, 0)
     if options.server:

@@ -1,9 +1,16 @@
-"""How fast the servers are: measures them beside two references and, where they are installed, their peers.
+"""Measures how fast the servers are, beside two references and those of their peers that are installed.
 
-`make bench` runs this, and writes RESULTS.md beside it. Throughput is told as a ratio to a reference that makes the same
-system calls and understands nothing (reference.cpp): server and load generator share one core, windows of the reference and
-of the candidates alternate, and a ratio is that of a window to the windows of the reference before and after it. So what
-comes and goes on a shared machine, such as the price of a wake-up from one core to another, is in both and cancels out.
+`make bench` runs this and writes RESULTS.md beside it. A reference makes the same system calls as our servers, but
+understands nothing (reference.cpp). Server and load generator share one core. Windows of the reference alternate with
+windows of the others, and each window is compared to the reference's windows before and after it. A slow hour of a shared
+machine is therefore in both, and cancels out.
+
+The first figure is the server's processor time for a request: user and system time of all its processes, divided by the
+requests that they answered. It is given as reference ÷ server, and leaves out the load generator's time. Requests per second
+are given beside it, as server ÷ reference. They include the load generator's time.
+
+If other programs use a tenth of the processors or more during a measurement, it is repeated, at most twice. The page says
+how often that happened.
 """
 import argparse
 import contextlib
@@ -23,18 +30,21 @@ import sys
 import tempfile
 import threading
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 PEERS = HERE.parent / "peers"
 sys.path.insert(0, str(HERE.parent))
-from harness import Program, go_on, place_of, stand_still, stat_fields, together, wait_for    # noqa: E402: a path of its own
-from stages import STAGES, Stage, plain     # noqa: E402
+from harness.checks import NotRun, together, wait_for    # noqa: E402: after sys.path
+from harness.naive import start_copy    # noqa: E402: after sys.path
+from harness.server import Program    # noqa: E402: after sys.path
+from harness.stages import STAGES, Stage, plain    # noqa: E402: after sys.path
+from harness.system import go_on, place_of, stand_still    # noqa: E402: after sys.path
+from processors import CORE, CORES, Watch, processor_time    # noqa: E402
 
 BUILD = ROOT / "build" / "release" / "bench"
-CORE = max(os.sched_getaffinity(0))     # the one that candidates and load share
-CORES = sorted(os.sched_getaffinity(0))
 
 
 def say(text):
@@ -48,11 +58,11 @@ def program_for(stage, foreign=None):
 
 
 class Candidate:
-    """One that is measured: a stage's technique, a peer, or a reference."""
+    """A server to be measured: a stage's technique, a peer, or a reference."""
 
     def __init__(self, title, stage=None, foreign=None, speaks="", line=("fib 1\n", "fib: 1")):
         self.title, self.stage, self.foreign, self.speaks = title, stage, foreign, speaks
-        self.line = line        # that it is asked where it speaks lines, and its answer
+        self.line = line        # if it speaks lines: the request, and its answer
         self.program = self.server = None
         self.tasks = []         # ids
 
@@ -80,10 +90,12 @@ class Candidate:
 
     @property
     def pids(self):
-        return self.server.pids()
+        """Looks for children only where there may be some: the search takes time, in which other processes go on."""
+        alone = self.stage and not (self.stage.workers or self.stage.child_per_client)
+        return [self.server.pid] if alone else self.server.pids()
 
     def rest(self):
-        """Between its windows one that never rests would take the others' time."""
+        """Stops a server that never rests, or else it would take the others' time between its windows."""
         if self.stage and not self.stage.rests:
             stand_still(self.pids)
 
@@ -96,6 +108,21 @@ class Candidate:
             self.program.clean_up()
 
 
+class Naive(Candidate):
+    """A naive server, such as stage5_epoll/naive, which answers a number with a number. Its accept queue is made longer: the
+    load's connections would overflow a queue of five, and the kernel tries again only after a second."""
+
+    def __init__(self, stage, name="naive"):
+        super().__init__(f"{stage.name}/{name}", stage=stage, speaks="lines", line=("1\n", "1"))
+
+    def start(self, *_, under=()):
+        longer = "listen(listener, 5);", "listen(listener, SOMAXCONN);"
+        self.program = program_for(self.stage)
+        self.server = start_copy(self.program, self.title, longer, under=under)
+        self.rest()
+        return self
+
+
 def ours(stage):
     return Candidate(stage.title, stage=stage, speaks="lines http tasks writes")
 
@@ -103,6 +130,12 @@ def ours(stage):
 def references():
     return {kind: Candidate(f"reference, {kind}", foreign=f"exec {BUILD}/reference {kind} {{port}}", speaks=kind)
             for kind in ("lines", "http")}
+
+
+def two_references():
+    """Two processes that listen on the same port."""
+    command = f"{BUILD}/reference lines {{port}}"
+    return Candidate("two references", foreign=f"{command} & exec {command}", speaks="lines")
 
 
 def is_there(*command):
@@ -122,7 +155,7 @@ def has_gunicorn():
 
 
 def peers():
-    """Those that are installed."""
+    """The peers that are installed."""
     found = []
     if is_there("redis-server", "--version"):
         found.append(Candidate("redis (PING)", speaks="lines", line=("PING\n", "+PONG\r"),
@@ -166,7 +199,7 @@ def ten_tasks(candidate):
 
 
 def a_change(candidate):
-    """One and another in turn, else SQLite would see that nothing changes."""
+    """Two values in turn, or else SQLite would see that nothing changes."""
     target = f"/api/tasks/{candidate.tasks[0]}"
     return [(http_request("PUT", target, body), candidate.ask("PUT", target, body))
             for body in ('{"done": true}', '{"done": false}')]
@@ -178,19 +211,19 @@ class Workload:
         self.kind = "lines" if needs == "lines" else "http"
 
     def can(self, candidate, connections):
-        """Whether this candidate can be asked this over so many connections."""
+        """Whether this candidate can serve this workload over so many connections."""
         if self.needs not in candidate.speaks:
             return False
         stage = candidate.stage
         if stage is None or self.close:
             return True
         if stage.child_per_client and connections > 250:
-            return False        # its limit unless told otherwise
+            return False        # its default limit is 256
         return stage.serves(connections) and (stage.keeps_http_open or self.kind == "lines")
 
     def load(self, candidate):
-        """What the load generator is told."""
-        # A reference answers the same to anything.
+        """The load generator's arguments."""
+        # A reference gives the same answer to every request.
         pairs = self.questions(candidate) if self.needs in candidate.speaks else one_fib(candidate)
         return [word for question, reply in pairs for word in ("--request", question, "--reply", reply)] + [
             *(["--http"] if self.kind == "http" else []), *(["--close"] if self.close else []), *self.options]
@@ -206,35 +239,72 @@ CLOSE = Workload("connect, GET /fib/1, close", "http", one_fib, close=True)
 WORKLOADS = LINES, DEPTH_16, FIB, TASK, TEN_TASKS, PUT, CLOSE
 
 
+def start_load(candidate, arguments, connections, ms, cores):
+    options = "--connections", str(connections), "--ms", str(ms), *arguments
+    return subprocess.Popen([BUILD / "load", str(candidate.server.port), *options], text=True, stdin=subprocess.PIPE,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                            preexec_fn=lambda: os.sched_setaffinity(0, cores))
+
+
 def run_load(candidate, arguments, connections, ms, cores=(CORE,)):
-    command = [str(BUILD / "load"), str(candidate.server.port), "--connections", str(connections), "--ms", str(ms), *arguments]
-    done = subprocess.run(command, check=False, capture_output=True, text=True,
-                          preexec_fn=lambda: os.sched_setaffinity(0, cores))
-    if done.returncode:
-        raise RuntimeError(f"{candidate.title}: {done.stderr.strip()}")
-    return json.loads(done.stdout)
+    with start_load(candidate, arguments, connections, ms, cores) as load:
+        result, error = load.communicate()
+    if load.returncode:
+        raise RuntimeError(f"{candidate.title}: {error.strip()}")
+    return json.loads(result)
 
 
 def rate(result):
     return result["requests"] / result["seconds"]
 
 
-def processor_time(candidate):
-    """User's and system's, in seconds, that of children who have ended included."""
-    fields = [stat_fields(pid) for pid in candidate.pids]
-    ticks = os.sysconf("SC_CLK_TCK")
-    return tuple(sum(int(each[at]) + int(each[at + 2]) for each in fields if each) / ticks for at in (11, 12))
+@dataclass(frozen=True)
+class Window:
+    """What the load generator and the server's clocks reported."""
+    requests: int       # all that were answered between two readings of the clocks
+    rate: float         # requests per second
+    used: float         # processor time between the two readings, in seconds
+
+    @property
+    def cost(self):
+        return self.used / self.requests
+
+
+def window(one, arguments, connections, ms, cores=(CORE,)):
+    """Runs the load once. The clocks are read while no request is pending. Connections that are kept are open by then, and
+    have their processes."""
+    one.wake()
+    with start_load(one, [*arguments, "--pauses"], connections, ms, cores) as load:
+        load.stdout.readline()
+        before = processor_time(one)
+        with contextlib.suppress(BrokenPipeError):
+            load.stdin.write("\n")
+            load.stdin.flush()
+        result = load.stdout.readline()
+        after = processor_time(one)
+        _, error = load.communicate()
+    one.server.wait_until_all_have_left()
+    one.rest()
+    if load.returncode:
+        raise RuntimeError(f"{one.title}: {error.strip()}")
+    result = json.loads(result)
+    return Window(result["in_all"], rate(result), after - before)
 
 
 class Measured:
-    """What a workload's windows came to for one candidate."""
+    """A candidate's windows, each paired with those of the reference before and after it."""
 
     def __init__(self):
-        self.ratios, self.requests, self.user, self.system = [], 0, 0.0, 0.0
+        self.windows, self.costs, self.rates = [], [], []
 
-    def per_request(self):
-        """Microseconds of processor time, user's and system's."""
-        return self.user / self.requests * 1e6, self.system / self.requests * 1e6
+    def add(self, mine, before, after):
+        self.windows.append(mine)
+        self.costs.append((before.cost + after.cost) / 2 / mine.cost)
+        self.rates.append(mine.rate / ((before.rate + after.rate) / 2))
+
+    def microseconds(self):
+        """Processor time for a request."""
+        return sum(one.used for one in self.windows) / sum(one.requests for one in self.windows) * 1e6
 
 
 def spread(values, form="{:.2f}"):
@@ -243,35 +313,12 @@ def spread(values, form="{:.2f}"):
     return f"{form.format(middle)} ({form.format(low)}–{form.format(high)})"
 
 
-def side_by_side(workload, candidates, connections, reference, ms, rounds):
-    """Alternating windows; returns what was measured, by candidate."""
-    candidates = [one for one in candidates if workload.can(one, connections)]
-    told = {}
-    for one in (*candidates, reference):
-        one.wake()
-        told[one] = workload.load(one)
-        one.rest()
-    measured = {one: Measured() for one in candidates}
+def time_ratio(measured):
+    return spread(measured.costs)
 
-    def reference_rate():
-        return rate(run_load(reference, told[reference], connections, ms))
 
-    before = reference_rate()       # a window of the reference always follows one of somebody else's, but for this
-    for _ in range(rounds):
-        for one in candidates:
-            one.wake()
-            user, system = processor_time(one)
-            result = run_load(one, told[one], connections, ms)
-            user_now, system_now = processor_time(one)
-            one.rest()
-            after = reference_rate()
-            mine = measured[one]
-            mine.user += user_now - user
-            mine.system += system_now - system
-            mine.requests += result["in_all"]
-            mine.ratios.append(rate(result) / statistics.mean([before, after]))
-            before = after
-    return measured
+def rate_ratio(measured):
+    return spread(measured.rates)
 
 
 # ---- Tables ---------------------------------------------------------------------------------------------------------------
@@ -281,47 +328,89 @@ def table(head, rows):
     return "\n".join(lines + ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]) + "\n"
 
 
-# The README quotes the table that follows it.
+def grid(found, candidates, cell):
+    """A row for each candidate that was measured, a column for each workload; `found` is by workload, then by candidate."""
+    rows = [[one.title, *[cell(of_all[one]) if one in of_all else "–" for of_all in found.values()]]
+            for one in candidates if any(one in of_all for of_all in found.values())]
+    return table(["", *[workload.name for workload in found]], rows)
+
+
+def section(heading, about, head, rows):
+    """A section of the page; empty if it has no rows, because none of its stages is measured."""
+    for row in rows:
+        say(f"{heading}: " + " | ".join(row))
+    return f"\n## {heading}\n\n{about}\n\n" + table(head, rows) if rows else ""
+
+
+# tests/README.md quotes the table that follows this mark.
 HEADLINE = "<!-- the headline -->\n"
+DASH = ("A dash: not measured, because the server serves fewer clients at once, closes HTTP connections, or does not answer "
+        "such requests.")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long, how often, and with how many."""
+    ms: int = 200               # length of a window
+    rounds: int = 7
+    headline: int = 15          # rounds of the headline
+    connections: tuple = (64, 1, 512)
+    variants: bool = True       # all techniques of a stage, or only the one without options
+    repeats: int = 2            # of a measurement that other programs disturbed
+    counted: tuple = (LINES, FIB, TASK, PUT)    # workloads whose instructions and system calls are counted,
+    counted_ms: tuple = (200, 2000)             # as the difference of two runs of these lengths
+    clients: int = 10_000       # idle connections, at most
+    beside: tuple = (500, 1_000, 2_000)         # idle connections in stage 4
+    settled: float = 1.0        # seconds until the memory that is kept is read
+    latency_ms: int = 2_000
+    fib: int = 45               # computed meanwhile for other clients
+    starts: int = 15
+    build: tuple = ("make",)
+
+
+QUICK = replace(Plan(), ms=100, rounds=5, headline=9, connections=(64,), variants=False, beside=(2_000,), latency_ms=700,
+                starts=5, build=())
+# Tries whether all of it works. The figures mean nothing.
+MOMENT = Plan(ms=10, rounds=2, headline=2, connections=(4,), variants=False, repeats=0, counted=(LINES,),
+              counted_ms=(20, 200), clients=20, beside=(20,), settled=0.0, latency_ms=20, fib=20, starts=2,
+              build=("make", "--dry-run"))
 
 
 class Bench:
-    def __init__(self, quick):
-        self.quick = quick
-        self.ms, self.rounds = (150, 5) if quick else (400, 7)
+    def __init__(self, plan, numbers=None):
+        """Given the numbers of some stages, measures only these, and no peers."""
+        self.plan = plan
+        self.watch = Watch(plan.repeats)
+        self.chosen, self.numbers = numbers, numbers or range(1, 7)
         self.references = references()
-        self.peers = peers()
-        self.stages = [ours(stage) for stage in STAGES if not (quick and stage.options)]
-        self.five, self.six = (next(one for one in self.stages if one.stage == plain(n)) for n in (5, 6))
+        self.peers = [] if numbers else peers()
+        self.stages = [ours(stage) for stage in STAGES
+                       if stage.number in self.numbers and (plan.variants or not stage.options)]
 
-    def run(self, parts):
-        """The results, by their headings."""
-        text = ""
-        for part in parts:
-            text += getattr(self, part)()
-            os.sched_setaffinity(0, CORES)
+    def plain(self, *numbers):
+        """Those of the given stages that are measured."""
+        return [plain(number) for number in numbers if number in self.numbers]
+
+    def run(self, part):
+        """The results of this part, by their headings."""
+        text = getattr(self, part)()
+        os.sched_setaffinity(0, CORES)
         return by_heading(text)
 
-    # -- throughput
+    def disturbances(self):
+        watch = self.watch
+        if len(watch.shares) < 2:
+            return "None of these figures depends on what other programs do."
+        return (f"Other programs used {spread(watch.shares, '{:.0%}')} of the processors during {len(watch.shares):,} "
+                f"measurements. If it was {watch.MUCH:.0%} or more, the measurement was repeated, {watch.repeated:,} times "
+                f"in all. {watch.disturbed:,} results stayed disturbed.")
 
-    def headline(self):
-        with self.everybody([self.five, self.six, *self.peers]):
-            rows, rounds = [], 3 * self.rounds
-            for workload in LINES, DEPTH_16, FIB, TASK, CLOSE:
-                reference = self.references[workload.kind]
-                two = side_by_side(workload, (self.five, self.six), 64, reference, self.ms, rounds)
-                others = side_by_side(workload, self.peers, 64, reference, self.ms, self.rounds)
-                rows.append([workload.name, *[spread(mine.ratios) for mine in two.values()],
-                             ", ".join(f"{one.title} {statistics.median(mine.ratios):.2f}" for one, mine in others.items())])
-                say("headline: " + " | ".join(rows[-1]))
-        return ("\n## The headline\n\nRequests per second at 64 connections, as a ratio to the reference: the median, and the "
-                f"middle half of {rounds} paired windows (of peers: the median of {self.rounds}).\n\n" + HEADLINE
-                + table(["what", "stage 5", "stage 6", "peers"], rows))
+    # -- windows
 
     @contextlib.contextmanager
-    def everybody(self, candidates):
-        """While this lasts, these run on the one core, and the references."""
-        os.sched_setaffinity(0, {CORE})     # and so everything that is started from here on
+    def running(self, candidates):
+        """While this lasts, the candidates and the references run, all on the one core."""
+        os.sched_setaffinity(0, {CORE})     # inherited by everything that is started from here on
         everybody = [*candidates, *self.references.values()]
         try:
             for one in everybody:
@@ -331,238 +420,287 @@ class Bench:
             for one in everybody:
                 one.end()
 
-    def throughput(self):
-        found = {}
-        with self.everybody([*self.stages, *self.peers]):
-            for connections in (64,) if self.quick else (64, 1, 512):
-                candidates = [*self.stages, *self.peers]
-                if connections != 64:
-                    candidates = [one for one in candidates if not (one.stage and one.stage.options)]
-                for workload in WORKLOADS:
-                    if workload is CLOSE and connections != 64:
-                        continue
-                    rounds = self.rounds if connections == 64 else 5
-                    measured = side_by_side(workload, candidates, connections, self.references[workload.kind], self.ms, rounds)
-                    say(f"{workload.name}, {connections} connections: " + ", ".join(
-                        f"{one.title} {spread(mine.ratios)}" for one, mine in measured.items()))
-                    found[workload, connections] = measured
-        return "".join(self.ratios(found, connections) for connections in (64, 1, 512)
-                       if (LINES, connections) in found) + self.times(found)
+    def side_by_side(self, workload, candidates, connections, rounds, cores=(CORE,), reference=None):
+        """Runs windows of the candidates and of the reference in turn, with the load on these cores. Returns what was
+        measured, by candidate."""
+        reference = reference or self.references[workload.kind]
+        candidates = [one for one in candidates if workload.can(one, connections)]
+        told = {}
+        for one in (*candidates, reference):
+            one.wake()
+            told[one] = workload.load(one)
+            one.rest()
 
-    def ratios(self, found, connections):
-        workloads = [workload for workload in WORKLOADS if (workload, connections) in found]
-        rows = []
-        for one in [*self.stages, *self.peers]:
-            cells = [found[workload, connections].get(one) for workload in workloads]
-            if any(cells):
-                rows.append([one.title, *["–" if cell is None else spread(cell.ratios) for cell in cells]])
-        return (f"\n## Everybody, at {connections} connection{'s' if connections > 1 else ''}\n\n"
-                "The same ratio. A dash: can't be asked that, as one who serves fewer clients at once, or keeps no HTTP "
-                "connection open.\n\n" + table(["", *[workload.name for workload in workloads]], rows))
+        def windows(*of_whom):
+            return [window(one, told[one], connections, self.plan.ms, cores) for one in of_whom]
 
-    def times(self, found):
-        workloads = [workload for workload in WORKLOADS if workload is not DEPTH_16]
-        rows = []
-        for one in [*self.stages, *self.peers]:
-            cells = [found[workload, 64].get(one) for workload in workloads]
-            # Whose processes come and go with the clients takes part of its time along.
-            if any(cells) and not (one.stage and one.stage.child_per_client):
-                rows.append([one.title, *["–" if cell is None else "{:.1f} + {:.1f}".format(*cell.per_request())
-                                          for cell in cells]])
-        dearer = [sum(found[PUT, 64][one].per_request()) / sum(found[TASK, 64][one].per_request())
-                  for one in (self.five, self.six)]
-        return ("\n## Processor time for a request, µs (user + system), at 64 connections\n\n"
-                + table(["", *[workload.name for workload in workloads]], rows)
-                + "\nA `PUT` costs {:.1f} times as much as to read the task in stage 5, {:.1f} times in stage 6.\n"
-                .format(*dearer))
+        for one in candidates:
+            if not one.stage:       # some peers compile their code while it runs
+                run_load(one, told[one], connections, 5 * self.plan.ms)
+        measured, looked = {one: Measured() for one in candidates}, len(self.watch.shares)
+        [before] = windows(reference)
+        for _ in range(rounds):
+            for one in candidates:
+                pair = one, reference
+                mine, after = self.watch.quietly(lambda pair=pair: windows(*pair), pair, {CORE, *cores})
+                measured[one].add(mine, before, after)
+                before = after
+        if measured:
+            say(f"{workload.name}, {connections} connections, processor time: "
+                + ", ".join(f"{one.title} {time_ratio(mine)}" for one, mine in measured.items())
+                + f"; others used {max(self.watch.shares[looked:]):.0%} of the processors at most")
+        return measured
 
-    # -- what needs no clock
+    def headline(self):
+        candidates = [*map(ours, self.plain(*(self.chosen or (3, 5, 6)))), *self.peers]
+        with self.running(candidates):
+            one_core, two_cores = [
+                {workload: self.side_by_side(workload, candidates, self.plan.connections[0], rounds, {core})
+                 for workload in (LINES, DEPTH_16, FIB, TASK, CLOSE)}
+                for core, rounds in ((CORE, self.plan.headline), (min(CORES), self.plan.rounds))]
+        return (f"\n## The headline\n\nThe server's processor time for a request at {self.plan.connections[0]} connections, "
+                "as reference ÷ server: 1 is the reference, less is slower. The median, and the middle half of "
+                f"{self.plan.headline} paired windows. {DASH}\n\n" + HEADLINE + grid(one_core, candidates, time_ratio)
+                + "\nRequests per second in the same windows, as server ÷ reference. The load shares the server's core, so "
+                "this figure includes its time.\n\n" + grid(one_core, candidates, rate_ratio)
+                + "\nRequests per second with the load on another core. This figure swings with the machine, because it "
+                "includes how long one core takes to wake another.\n\n" + grid(two_cores, candidates, rate_ratio))
+
+    def everybody(self):
+        candidates, text, times = [*self.stages, *self.peers], "", ""
+        with self.running(candidates):
+            for connections in self.plan.connections:
+                first = connections == self.plan.connections[0]
+                asked = [one for one in candidates if first or not (one.stage and one.stage.options)]
+                found = {workload: self.side_by_side(workload, asked, connections, self.plan.rounds if first else 5)
+                         for workload in WORKLOADS if first or workload is not CLOSE}
+                text += (f"\n## Everybody, at {connections} connection{'s' if connections > 1 else ''}\n\nThe server's "
+                         f"processor time for a request, as reference ÷ server. {DASH}\n\n"
+                         + grid(found, candidates, time_ratio))
+                times = times or self.times(found, candidates)
+        return text + times
+
+    def times(self, found, candidates):
+        dearer = [f"{found[PUT][one].microseconds() / found[TASK][one].microseconds():.1f} times as much as a GET of the "
+                  f"task in {one.title}" for one in candidates if one.stage in self.plain(5, 6)]
+        return (f"\n## Processor time for a request, µs (user and system), at {self.plan.connections[0]} connections\n\n"
+                + grid(found, candidates, lambda measured: f"{measured.microseconds():.1f}")
+                + (f"\nA PUT costs {', '.join(dearer)}.\n" if dearer else ""))
+
+    # -- costs without a clock
 
     def costs(self):
-        """Instructions in user space and system calls: the difference between a short run and a longer one."""
-        tools = {"instructions": ["valgrind", "--tool=callgrind", "--callgrind-out-file=callgrind.%p"],
-                 "system calls": ["strace", "-DDD", "-f", "-c", "-o", "strace"]}
-        workloads = LINES, FIB, TASK, PUT
-        text = "\n## What a request costs without a clock\n\n"
-        missing = [tool[0] for tool in tools.values() if not shutil.which(tool[0])]
+        """Instructions in user space and system calls."""
+        missing = [tool[0] for tool in TOOLS.values() if not shutil.which(tool[0])]
         rows = []
-        for number in range(1, 7):
-            one = ours(plain(number))
+        for one in map(ours, self.plain(*range(1, 7))):
             row = [one.title]
-            for workload in workloads:
-                # Who writes may wait for others; and what a child is born with counts as its own.
+            for workload in self.plan.counted:
+                # One connection, because writers may wait for each other, and a child's count includes what it inherited.
                 alone = workload is PUT or one.stage.child_per_client or not workload.can(one, 64)
                 connections = 1 if alone else 64
                 if not one.stage.rests or not workload.can(one, connections):
                     row.append("–")
                     continue
                 cells = []
-                for what, tool in tools.items():
-                    if tool[0] in missing:
-                        cells.append("–")
-                        continue
-                    counts = []
-                    for ms in (200, 4000):      # apart enough for the start not to matter
-                        one.start(under=tool)
-                        try:
-                            answered = run_load(one, workload.load(one), connections, ms, CORES)["in_all"]
-                            one.server.stop()
-                            counts.append((answered, counted(what, one.program.directory)))
-                        finally:
-                            one.end()
-                    (few, less), (many, more) = counts
-                    cells.append(f"{(more - less) / (many - few):,.{0 if what == 'instructions' else 1}f}")
+                for what, tool in TOOLS.items():
+                    count = "–" if tool[0] in missing else self.per_request(what, one, workload, connections)
+                    cells.append(count if count == "–" else f"{count:,.{0 if what == 'instructions' else 1}f}")
                 row.append(" / ".join(cells))
             rows.append(row)
-            say("without a clock: " + " | ".join(row))
-        return (text + "Instructions in user space (callgrind) / system calls (`strace -c`), at 64 connections, or one: for "
-                "`PUT`, and where each has a process.\n"
-                + (f"Not installed here: {', '.join(missing)}.\n" if missing else "") + "\n"
-                + table(["", *[workload.name for workload in workloads]], rows))
+        return section("What a request costs without a clock", "Instructions in user space (callgrind) / system calls "
+                       "(`strace -c`), at 64 connections. `PUT`, stage 1 and stage 2: at one."
+                       + (f" Not installed here: {', '.join(missing)}." if missing else ""),
+                       ["", *[workload.name for workload in self.plan.counted]], rows)
+
+    def per_request(self, what, candidate, workload, connections):
+        """How many of them a request costs: the difference between a short run and a longer one. Both include the start."""
+        counts = []
+        for ms in self.plan.counted_ms:
+            candidate.start(under=TOOLS[what])
+            try:
+                answered = run_load(candidate, workload.load(candidate), connections, ms, CORES)["in_all"]
+                candidate.server.stop()
+                counts.append((answered, counted(what, candidate.program.directory)))
+            finally:
+                candidate.end()
+        (few, less), (many, more) = counts
+        return (more - less) / (many - few)
 
     # -- memory
 
     def memory(self):
         rows = []
         for one in [*self.stages, *self.peers]:
-            crowd = one.stage.crowd if one.stage else 0 if "Flask" in one.title else 9_000
+            crowd = min(one.stage.crowd if one.stage else 0 if "Flask" in one.title else 9_000, self.plan.clients)
             if not crowd:
                 continue
             one.start()
             try:
                 each, before = memory_taken(one, crowd)
-                time.sleep(1)
+                one.server.wait_until_all_have_left()
+                time.sleep(self.plan.settled)
                 kept = max(one.server.memory() - before, 0) / crowd
             finally:
                 one.end()
             rows.append([one.title, f"{crowd:,}", f"{each:,.0f}", f"{kept:,.0f}"])
-            say("memory: " + " | ".join(rows[-1]))
-        return ("\n## Memory for an idle connection, after one request (bytes, user space)\n\nAll the server's processes "
-                "together (Pss, proc(5)), and how much of it is kept a second after all have left.\n\n"
-                + table(["", "connections", "each", "kept"], rows))
+        return section("Memory for an idle connection, after one request (bytes, user space)", "All the server's processes "
+                       "together (Pss, proc(5)), and how much of it they keep a second after all clients have left.",
+                       ["", "connections", "each", "kept"], rows)
 
-    # -- many idle ones
+    # -- many idle connections
 
     def idle_crowd(self):
         os.sched_setaffinity(0, {CORE})
         rows = []
-        sweeps = [stage for stage in STAGES if stage.number == 4 and stage.option("--wait") != "select"]
-        for stage, idle in [(stage, idle) for stage in sweeps for idle in ((2_000,) if self.quick else (500, 1_000, 2_000))] + [
-                (plain(5), 10_000), (plain(6), 10_000)]:
+        sweeps = [stage for stage in STAGES if stage.number == 4 and 4 in self.numbers and stage.option("--wait") != "select"]
+        for stage, idle in [*[(stage, idle) for stage in sweeps for idle in self.plan.beside],
+                            *[(stage, self.plan.clients) for stage in self.plain(5, 6)]]:
             one = ours(stage).start()
             one.wake()
+            lines = LINES.load(one)
             try:
-                ratios = []
-                for _ in range(self.rounds):
-                    without = rate(run_load(one, LINES.load(one), 64, self.ms))
-                    beside = rate(run_load(one, [*LINES.load(one), "--idle", str(idle)], 64, self.ms))
-                    again = rate(run_load(one, LINES.load(one), 64, self.ms))
-                    ratios.append(beside / statistics.mean([without, again]))
+                found = Measured()
+                for _ in range(self.plan.rounds):
+                    before, mine, after = self.watch.quietly(lambda one=one, lines=lines, idle=idle: [
+                        window(one, [*lines, *beside], 64, self.plan.ms)
+                        for beside in ((), ("--idle", str(idle)), ())], [one])
+                    found.add(mine, before, after)
             finally:
                 one.end()
-            rows.append([one.title, f"{idle:,}", spread(ratios)])
-            say("idle crowd: " + " | ".join(rows[-1]))
-        return ("\n## Idle connections beside 64 busy ones\n\n`fib 1`, as a ratio to the same without the idle ones.\n\n"
-                + table(["", "idle", "ratio"], rows))
+            rows.append([one.title, f"{idle:,}", rate_ratio(found)])
+        return section("Idle connections beside 64 busy ones", "Requests per second (`fib 1`), as a ratio to the same "
+                       "without the idle connections.", ["", "idle", "ratio"], rows)
 
     # -- latency
 
     def latency(self):
         rows = []
-        for title, stage, computing_on in (
-                ("stage 6, whose pool has another core", plain(6).with_options("--pool", "2"), set(CORES) - {CORE}),
-                ("stage 6, whose pool has every core", plain(6).with_options("--pool", "2"), CORES),
-                ("stage 5", plain(5), {CORE})):
-            one = ours(stage).start()
-            for thread in os.listdir(f"/proc/{one.server.pid}/task"):
-                os.sched_setaffinity(int(thread), {CORE} if int(thread) == one.server.pid else computing_on or {CORE})
-            try:
-                quiet, busy = [], []
-                for _ in range(3 if self.quick else 7):
-                    quiet.append(self.p99(one))
-                    with computing(one, 2):
-                        busy.append(self.p99(one))
-                pairs = [with_it / without for with_it, without in zip(busy, quiet)]
-            finally:
-                one.end()
-            rows.append([title, spread(quiet, "{:.0f}"), spread(busy, "{:.0f}"), spread(pairs, "{:.1f}")])
-            say("latency: " + " | ".join(rows[-1]))
-        text = ("\n## Latency of `fib 1` while two clients compute `fib 45` again and again\n\nThe 99th percentile, µs, of "
-                "one client who asks again and again, on the same core as the loop.\n\n"
-                + table(["", "without", "with", "times"], rows))
-        one = ours(plain(6)).start()
+        for title, number, options, computing_on in (
+                ("stage 6, whose pool has another core", 6, ("--pool", "2"), set(CORES) - {CORE}),
+                ("stage 6, whose pool has every core", 6, ("--pool", "2"), CORES), ("stage 5", 5, (), {CORE})):
+            for stage in self.plain(number):
+                one = ours(stage.with_options(*options)).start()
+                for thread in os.listdir(f"/proc/{one.server.pid}/task"):
+                    os.sched_setaffinity(int(thread), {CORE} if int(thread) == one.server.pid else computing_on or {CORE})
+                try:
+                    pairs = [self.watch.quietly(lambda one=one: self.without_and_with(one), [one], CORES)
+                             for _ in range(self.plan.rounds)]
+                finally:
+                    one.end()
+                rows.append([title, *[spread(values, "{:.0f}") for values in zip(*pairs)],
+                             spread([busy / quiet for quiet, busy in pairs], "{:.1f}")])
+        text = section(f"Latency of `fib 1` while two clients compute `fib {self.plan.fib}` again and again", "The 99th "
+                       "percentile, µs, of one client that asks again and again, on the same core as the loop.",
+                       ["", "without", "with", "times"], rows)
+        return text + "".join(map(self.beside_writes, self.plain(6)))
+
+    def without_and_with(self, one):
+        def p99():
+            return run_load(one, [*LINES.load(one), "--latency"], 1, self.plan.latency_ms)["p99"]
+
+        quiet = p99()
+        with computing(one, 2, f"fib {self.plan.fib}\n"):
+            return quiet, p99()
+
+    def beside_writes(self, stage):
+        one = ours(stage).start()
         try:
-            writers = subprocess.Popen([str(BUILD / "load"), str(one.server.port), "--connections", "4", "--ms",
-                                        str(2_000 if self.quick else 8_000), *PUT.load(one)], stdout=subprocess.PIPE, text=True)
-            time.sleep(0.3)
-            others = run_load(one, [*LINES.load(one), "--latency"], 1, 1_500 if self.quick else 7_000, CORES)
-            written = json.loads(writers.communicate()[0])
+            seconds = 4 * self.plan.latency_ms / 1000
+            written, others = together(
+                lambda: run_load(one, PUT.load(one), 4, 4 * self.plan.latency_ms, CORES),
+                lambda: run_load(one, [*LINES.load(one), "--latency"], 1, 4 * self.plan.latency_ms, CORES))
         finally:
             one.end()
-        say(f"beside writes: {others}, {written}")
-        return text + (f"\nWhile four clients write in stage 6 ({written['in_all']:,} `PUT` in {written['seconds']:.0f} s, a "
-                       f"checkpoint after each 1,000 pages or so), `fib 1` takes {others['p50']:.0f} µs (median), "
-                       f"{others['p99']:.0f} µs (99th percentile), {others['worst'] / 1000:.1f} ms at the most.\n")
-
-    def p99(self, one):
-        return run_load(one, [*LINES.load(one), "--latency"], 1, 700 if self.quick else 2_000)["p99"]
+        return (f"\nWhile four clients write in {one.title} ({written['in_all']:,} `PUT` in {seconds:.0f} s, a checkpoint "
+                f"after each 1,000 pages or so), `fib 1` takes {others['p50']:.0f} µs (median), {others['p99']:.0f} µs (99th "
+                f"percentile), {others['worst'] / 1000:.1f} ms at most.\n")
 
     # -- workers
 
     def workers(self):
         if len(CORES) < 2:
-            return "\n## Two workers\n\nThere is one core only.\n"
+            return "\n## Two workers\n\nThis machine has only one core.\n"
         rows = []
-        for title, number in (("the reference, and run twice", None), ("stage 5, and `--workers 2`", 5),
-                              ("stage 6, and `--workers 2`", 6)):
-            if number:
-                alone, pair = ours(plain(number)).start(), [ours(plain(number).with_options("--workers", "2")).start()]
-                pair[0].server.wait_for_workers()
-            else:
-                alone, pair = references()["lines"].start(), two_references()
+        for title, alone, pair in (
+                ("the reference, and run twice", references()["lines"], two_references()),
+                *[(f"stage {stage.number}, and `{' '.join(two.options)}`", ours(stage), ours(two))
+                  for stage in self.plain(5, 6) for two in STAGES if two.number == stage.number and two.listens_alone]):
             try:
-                scale = [self.on_two_cores(pair) / self.on_one_core(alone) for _ in range(self.rounds)]
+                alone.start()
+                pair.start()
+                if pair.stage and pair.stage.workers:
+                    pair.server.wait_for_workers()
+                elif not pair.stage:
+                    wait_for(lambda pair=pair: pair.server.log().count("listening on") == 2, "both references listened")
+                scale = [self.watch.quietly(lambda alone=alone, pair=pair: self.on_two_cores(pair) / self.on_one_core(alone),
+                                            [alone, pair], CORES[:2]) for _ in range(self.plan.rounds)]
             finally:
-                for one in (alone, *pair):
-                    one.end()
+                alone.end()
+                pair.end()
             rows.append([title, spread(scale)])
-            say("workers: " + " | ".join(rows[-1]))
-        return ("\n## Two workers on two cores\n\n`fib 1`, 64 connections for each of one load generator per core, as a ratio "
-                "to one server with its load on one core.\n\n" + table(["", "ratio"], rows))
+        return section("Two workers on two cores", "Requests per second (`fib 1`; a load generator per core, each with 64 "
+                       "connections), as a ratio to one server with its load on one core.", ["", "ratio"], rows)
 
     def on_one_core(self, alone):
         os.sched_setaffinity(alone.server.pid, CORES[:1])
-        return rate(run_load(alone, LINES.load(alone), 64, self.ms, CORES[:1]))
+        return rate(run_load(alone, LINES.load(alone), 64, self.plan.ms, CORES[:1]))
 
-    def on_two_cores(self, candidates):
-        """A process and a load generator on each; the kernel shares out their connections, wherever they come from."""
-        pids = [pid for one in candidates for pid in one.server.workers() or [one.server.pid]]
-        for pid, core in zip(pids, CORES):
-            os.sched_setaffinity(pid, {core})
-        told = LINES.load(candidates[0])
-        return sum(map(rate, together(*[lambda core=core: run_load(candidates[0], told, 64, self.ms, [core])
+    def on_two_cores(self, pair):
+        """A loop and a load generator on each core. The kernel spreads the connections of both over both loops."""
+        loops = pair.pids       # a master comes first
+        if pair.stage and not pair.stage.workers:
+            loops = sorted(map(int, os.listdir(f"/proc/{pair.server.pid}/task")))
+        for loop, core in zip(loops[-2:], CORES):
+            os.sched_setaffinity(loop, {core})
+        told = LINES.load(pair)
+        return sum(map(rate, together(*[lambda core=core: run_load(pair, told, 64, self.plan.ms, [core])
                                         for core in CORES[:2]])))
+
+    # -- a count
+
+    def count(self):
+        """How often threads count that do nothing else."""
+        if len(CORES) < 2:
+            return "\n## A count for two threads\n\nThis machine has only one core.\n"
+
+        def a_second(way, threads):
+            done = subprocess.run(["taskset", "-c", ",".join(map(str, CORES[:threads])), BUILD / "count", way, str(threads),
+                                   str(self.plan.ms)], check=True, capture_output=True, text=True)
+            return int(done.stdout) / self.plan.ms * 1000
+
+        ways = {"lock": "a mutex", "atomic": "one atomic number", "each": "a number for each thread"}
+        found = {way: [(a_second(way, 1), a_second(way, 2)) for _ in range(self.plan.rounds)] for way in ways}
+        return section("A count for two threads", "Threads that do nothing but count: nanoseconds for each, with one thread and "
+                       "with two on two cores, and how many times as often two count in all.",
+                       ["", "one thread (ns)", "two threads (ns)", "two, as a ratio to one"],
+                       [[words, spread([1e9 / one for one, _ in found[way]], "{:.1f}"),
+                         spread([2e9 / two for _, two in found[way]], "{:.1f}"),
+                         spread([two / one for one, two in found[way]])] for way, words in ways.items()])
 
     # -- start and build
 
     def start_and_build(self):
+        stages = self.plain(*range(1, 7))
         row = []
-        for number in range(1, 7):
+        for stage in stages:
             times = []
-            for _ in range(5 if self.quick else 15):
-                program = program_for(plain(number))
+            for _ in range(self.plan.starts):
+                program = program_for(stage)
                 began = time.monotonic()
                 program.start()
                 times.append((time.monotonic() - began) * 1000)
                 program.clean_up()
             row.append(spread(times, "{:.0f}"))
-        say("ready: " + " | ".join(row))
-        text = "\n## Ready after (ms)\n\nFrom fork(2) to the ready line, in a directory without a database.\n\n" + table(
-            [f"stage {number}" for number in range(1, 7)], [row])
-        if self.quick:
-            return text
+        text = section("Ready after (ms)", "From fork(2) to the ready line, in a directory without a database.",
+                       [f"stage {stage.number}" for stage in stages], [row])
+        return text + (self.build() if self.plan.build else "")
+
+    def build(self):
         with tempfile.TemporaryDirectory() as directory:
-            for part in ("Makefile", ".ci", "common", *[stage for stage in os.listdir(ROOT) if stage.startswith("stage")]):
+            (Path(directory) / "tests").mkdir()
+            stages = [stage for stage in os.listdir(ROOT) if stage.startswith("stage")]
+            for part in ("Makefile", "tests/tools.mk", ".ci", "common", *stages):
                 source, target = ROOT / part, Path(directory) / part
                 if source.is_dir():
                     shutil.copytree(source, target, ignore=lambda _, names: [name for name in names if name in STAGE_NAMES])
@@ -570,51 +708,60 @@ class Bench:
                     shutil.copy2(source, target)
             environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
             began = time.monotonic()
-            subprocess.run(["make"], cwd=directory, check=True, capture_output=True, env=environment)
+            subprocess.run(self.plan.build, cwd=directory, check=True, capture_output=True, env=environment)
             seconds = time.monotonic() - began
         say(f"make: {seconds:.0f} s")
-        return text + f"\n`make` from clean takes {seconds:.0f} s on {len(CORES)} cores.\n"
+        return f"\n`make` from clean takes {seconds:.0f} s on {len(CORES)} cores.\n"
+
+    # -- the naive servers
+
+    def naive(self):
+        """Compares rates. Stage 2's server reaps no child, so the kernel does not report the children's processor time."""
+        servers, missing = [Naive(stage) for stage in self.plain(*range(1, 7))], ""
+        for stage in self.plain(6):
+            uring = Naive(stage, "naive_uring")
+            try:
+                uring.start()
+                servers.append(uring)
+            except NotRun as reason:
+                missing = f" Not run here: {uring.title} ({reason})."
+            finally:
+                uring.end()
+        connections = self.plan.connections[0], 1
+        with self.running(servers):
+            found = [self.side_by_side(LINES, servers, number, self.plan.rounds) for number in connections]
+        rows = [[one.title, *[rate_ratio(measured[one]) if one in measured else "–" for measured in found]]
+                for one in servers]
+        text = section("The naive servers", "Requests per second, as a ratio to the reference. The servers are asked `1`, "
+                       "and answer `1`. Stage 6's starts a thread even for that. A dash: it serves fewer clients at once."
+                       + missing,
+                       ["", *[f"{number} connection{'s' if number > 1 else ''}" for number in connections]], rows)
+        by_title = {one.title: one for one in servers}
+        pair = [by_title.get(title) for title in ("stage5_epoll/naive", "stage6_coroutines/naive_uring")]
+        return text + (self.completion(*pair) if all(pair) else "")
+
+    def completion(self, epoll, uring):
+        """Compares io_uring to epoll: the kernel makes the calls itself, and takes many of them at once."""
+        with self.running([epoll, uring]):
+            same, other = [self.side_by_side(LINES, [uring], 64, self.plan.rounds, {core}, epoll)[uring]
+                           for core in (CORE, min(CORES))]
+        calls = ["–", "–"]
+        if shutil.which("strace"):
+            calls = [f"{self.per_request('system calls', one, LINES, 64):.2f}" for one in (epoll, uring)]
+        return ("\nThe server with io_uring beside the one with epoll, at 64 connections: processor time for a request, as "
+                "epoll ÷ io_uring; requests per second, as io_uring ÷ epoll, with the load on the same core and on another; "
+                "and system calls for a request (`strace -c`).\n\n"
+                + table(["", "processor time", "the same core", "another core", "system calls"],
+                        [[epoll.title, "1", "1", "1", calls[0]],
+                         [uring.title, time_ratio(same), rate_ratio(same), rate_ratio(other), calls[1]]]))
 
 
 STAGE_NAMES = {stage.name for stage in STAGES}
 
 
-def two_references():
-    """On one port, which each of them listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    pair = [Candidate("reference, lines", speaks="lines") for _ in range(2)]
-    for one in pair:
-        one.program = program_for(Stage(0, "peer"))
-        one.server = OnPort(one.program, port)
-    return pair
-
-
-class OnPort:
-    """A reference on a port that it shares: that somebody accepts there does not tell that it is ready."""
-
-    def __init__(self, program, port):
-        self.port = port
-        self.process = subprocess.Popen([BUILD / "reference", "lines", str(port)], stdout=subprocess.PIPE)
-        self.pid = self.process.pid
-        self.process.stdout.readline()
-        program.servers.append(self)
-
-    def workers(self):
-        return []
-
-    def pids(self):
-        return [self.pid]
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
-        self.process.stdout.close()
-
-
 @contextlib.contextmanager
 def idle_clients(candidate, number):
-    """While this lasts, so many connections stay, each of which was answered once."""
+    """While this lasts, so many connections stay open, each of which was answered once."""
     question, reply = (LINES if "lines" in candidate.speaks else FIB).questions(candidate)[0]
     with contextlib.ExitStack() as kept:
         for _ in range(number):
@@ -630,8 +777,8 @@ def idle_clients(candidate, number):
 
 
 def memory_taken(candidate, crowd):
-    """How much memory each of so many idle connections takes, and how much the server had before they came."""
-    with idle_clients(candidate, 5):        # the first ones need what all of them share
+    """How many bytes each of so many idle connections takes, and how many the server had before they came."""
+    with idle_clients(candidate, 5):        # the first connections allocate what all of them share
         before = candidate.server.memory()
         with idle_clients(candidate, crowd):
             return (candidate.server.memory() - before) / crowd, before
@@ -639,7 +786,7 @@ def memory_taken(candidate, crowd):
 
 @contextlib.contextmanager
 def computing(candidate, clients, question="fib 45\n"):
-    """While this lasts, so many clients have this computed again and again."""
+    """While this lasts, so many clients ask for this computation again and again."""
     over = threading.Event()
 
     def ask():
@@ -662,8 +809,12 @@ def computing(candidate, clients, question="fib 45\n"):
             thread.join()
 
 
+TOOLS = {"instructions": ["valgrind", "--tool=callgrind", "--callgrind-out-file=callgrind.%p"],
+         "system calls": ["strace", "-DDD", "-f", "-c", "-o", "strace"]}
+
+
 def counted(what, directory):
-    """What the tool has written about a server and its children."""
+    """The count that the tool has written for a server and its children."""
     if what == "instructions":
         totals = [re.search(r"^(?:totals|summary): (\d+)", file.read_text(), re.MULTILINE)
                   for file in directory.glob("callgrind.*")]
@@ -681,7 +832,7 @@ def machine():
             f"{compiler}")
 
 
-PARTS = "headline", "throughput", "costs", "memory", "idle_crowd", "latency", "workers", "start_and_build"
+PARTS = "headline", "everybody", "costs", "memory", "idle_crowd", "latency", "workers", "count", "start_and_build", "naive"
 
 
 def by_heading(text):
@@ -690,39 +841,51 @@ def by_heading(text):
 
 
 def headline_in(text):
-    """The table that follows the mark."""
+    """The table that follows the mark HEADLINE."""
     return text.split(HEADLINE)[1].split("\n\n")[0].strip() + "\n"
 
 
 def quote(results):
-    """Puts the headline of these results into the README."""
-    readme = ROOT / "README.md"
+    """Puts the headline of these results into tests/README.md."""
+    readme = ROOT / "tests" / "README.md"
     text = readme.read_text()
     readme.write_text(text.replace(headline_in(text), headline_in(results)))
 
 
+def page(bench, sections, newest):
+    return (f"# How fast the servers are\n\nMade by `make bench` on {datetime.date.today()}{newest}, on: {machine()}.\n\n"
+            f"{bench.disturbances()}\n\nThe beginning of [bench.py](bench.py) says what is measured, and how.\n"
+            + "".join(f"\n## {heading}\n{body.rstrip()}\n" for heading, body in sections.items()))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="shorter windows, the stages without options, 64 connections")
-    parser.add_argument("--only", nargs="+", choices=PARTS, metavar="PART",
-                        help=f"measure only these, and leave the rest of the file as it is: {', '.join(PARTS)}")
-    parser.add_argument("--output", metavar="FILE", help="write there; else to standard output")
+    parser.add_argument("--quick", dest="plan", action="store_const", const=QUICK, default=Plan(),
+                        help="shorter windows, the stages without options, 64 connections")
+    parser.add_argument("--moment", dest="plan", action="store_const", const=MOMENT,
+                        help="tries whether each part works; the figures mean nothing")
+    parser.add_argument("--only", nargs="+", choices=PARTS, metavar="PART", default=PARTS,
+                        help=f"only these parts, and the rest of the file stays as it is: {', '.join(PARTS)}")
+    parser.add_argument("--stage", nargs="+", type=int, choices=range(1, 7), metavar="N",
+                        help="only these stages, and no peers")
+    parser.add_argument("--output", metavar="FILE", help="write to this file instead of standard output")
     options = parser.parse_args()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    signal.signal(signal.SIGTERM, signal.default_int_handler)       # what it has started is ended in any case
+    signal.signal(signal.SIGTERM, signal.default_int_handler)       # so that what it has started is ended
     old = Path(options.output) if options.output else None
-    sections = by_heading(old.read_text()) if options.only and old and old.exists() else {}
-    sections.update(Bench(options.quick).run(options.only or PARTS))
-    newest = f" (last: {', '.join(options.only)})" if options.only else ""
-    text = (f"# How fast the servers are\n\nMade by `make bench{' QUICK=1' if options.quick else ''}`"
-            f" on {datetime.date.today()}{newest}, on: {machine()}.\n\n"
-            "What is measured, and how, stands at the beginning of [bench.py](bench.py).\n"
-            + "".join(f"\n## {heading}\n{body.rstrip()}\n" for heading, body in sections.items()))
-    if options.output:
-        Path(options.output).write_text(text)
-        quote(text)
-    else:
+    part_of_it = options.only != PARTS
+    sections = by_heading(old.read_text()) if part_of_it and old and old.exists() else {}
+    bench = Bench(options.plan, options.stage)
+    newest = f" (last: {', '.join(options.only)})" if part_of_it else ""
+    for part in options.only:
+        sections.update(bench.run(part))
+        text = page(bench, sections, newest)
+        if options.output:      # after each part, so that one that fails costs only itself
+            Path(options.output).write_text(text)
+            quote(text)
+    say(bench.disturbances())
+    if not options.output:
         print(text)
 
 

@@ -1,6 +1,6 @@
-// A load generator: so many connections, each of which asks again as soon as it has its reply, and every reply is checked.
-// Ends with one line of JSON: how many requests were answered in how many seconds (and how many with those before, to warm
-// up) and, if asked, how long they took.
+// A load generator. Each of its connections asks again as soon as it has its reply, and every reply is checked.
+// Ends with one line of JSON: how many requests were answered in how many seconds and, if asked, how long they took.
+// "in_all" also counts those before and after: of the whole run, or between its two pauses.
 #include <fmt/format.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -15,13 +15,14 @@
 #include <charconv>
 #include <chrono>
 #include <cstdint>
+#include <cstdio>
 #include <stdexcept>
 #include <string>
 #include <string_view>
 #include <system_error>
 #include <vector>
 
-#include "fd.hpp"
+#include "base/fd.hpp"
 
 namespace {
 
@@ -31,14 +32,15 @@ struct Plan {
     int port = 0;
     std::size_t connections = 1;
     std::size_t depth = 1;  // requests sent at once
-    std::size_t idle = 0;   // connections that ask once and then no more
+    std::size_t idle = 0;   // connections that ask once, and then stay idle
     int ms = 400;
     std::vector<std::string> requests;  // in turn
-    std::vector<std::string> replies;   // theirs: the line, or the response's body
+    std::vector<std::string> replies;   // to each request: the line, or the response's body
     bool http = false;
     bool close = false;  // a connection for each request
     bool latency = false;
-    bool may_starve = false;  // that nobody is answered is a result as well
+    bool may_starve = false;  // no reply at all is a result as well
+    bool pauses = false;
 };
 
 [[noreturn]] void fail(const char* call) { throw std::system_error(errno, std::generic_category(), call); }
@@ -49,13 +51,13 @@ struct Plan {
 
 // --- replies -----------------------------------------------------------------------------------------------------------
 
-/// How long the first response in these bytes is, with a body that is the right one; 0: it is not complete.
+/// The size of the first response in these bytes; 0 if it is not complete. Throws if it is not the right one.
 std::size_t response_size(std::string_view bytes, std::string_view reply) {
     const auto end = bytes.find("\r\n\r\n");
     if (end == bytes.npos) return 0;
     const std::string_view head = bytes.substr(0, end + 2);
     if (!head.starts_with("HTTP/1.1 200 ")) wrong(bytes);
-    constexpr std::string_view name = "ontent-Length: ";  // some write a small c
+    constexpr std::string_view name = "ontent-Length: ";  // some servers write a small c
     const auto field = head.find(name);
     if (field == head.npos) wrong(bytes);
     std::size_t length = 0;
@@ -66,7 +68,7 @@ std::size_t response_size(std::string_view bytes, std::string_view reply) {
     return end + 4 + length;
 }
 
-/// The same for a line with its LF.
+/// The same for a line, including its LF.
 std::size_t line_size(std::string_view bytes, std::string_view reply) {
     const auto end = bytes.find('\n');
     if (end == bytes.npos) return 0;
@@ -96,28 +98,27 @@ class Load {
         }
     }
 
-    /// A round in which everybody is answered once, and then for as long as planned. Who has connected may still wait to be
-    /// accepted; without that round, the others would have the server to themselves and be all that is measured.
+    /// Runs a first round, in which every connection is answered once, and then the load for as long as planned. Without
+    /// the first round, some connections might still wait to be accepted, and the others would share the server alone.
     void run() {
         for (Connection& connection : connections_) ask(connection);
-        std::size_t waiting = connections_.size();
-        go_on([&] { return waiting == 0; },
-              [&](Connection& connection) {
-                  --waiting;
-                  if (plan_.close) connection.fd = Fd();
-              });
-        for (Connection& connection : connections_)
-            if (connection.awaited == 0) ask_again(connection);
+        wait_for_all();
+        if (plan_.pauses) pause("warm\n");
         const std::size_t before = answered_;
         const auto start = Clock::now();
         const auto until = start + std::chrono::milliseconds(plan_.ms);
-        go_on([&] { return Clock::now() >= until; },
+        for (Connection& connection : connections_)
+            if (connection.awaited == 0) ask_again(connection);
+        go_on([&] { return Clock::now() >= until && answered_ > before; },
               [&](Connection& connection) {
                   if (plan_.latency) times_.push_back(Clock::now() - connection.asked);
                   ask_again(connection);
               });
         const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
-        fmt::print(R"({{"requests": {}, "in_all": {}, "seconds": {:.6f})", answered_ - before, answered_, seconds);
+        const std::size_t in_time = answered_ - before;
+        if (plan_.pauses) wait_for_all();
+        fmt::print(R"({{"requests": {}, "in_all": {}, "seconds": {:.6f})", in_time,
+                   plan_.pauses ? answered_ - before : answered_, seconds);
         if (plan_.latency && !times_.empty()) {
             std::sort(times_.begin(), times_.end());
             const auto us = [&](std::size_t percent) {
@@ -126,16 +127,34 @@ class Load {
             fmt::print(R"(, "p50": {:.1f}, "p99": {:.1f}, "worst": {:.1f})", us(50), us(99), us(100));
         }
         fmt::print("}}\n");
+        if (plan_.pauses) pause("");
     }
 
    private:
     struct Connection {
         Fd fd;
-        std::size_t next = 0;     // of the requests
-        std::size_t awaited = 0;  // replies
-        std::string rest;         // of a reply, the beginning
+        std::size_t next = 0;     // index of the request that is answered next
+        std::size_t awaited = 0;  // number of replies
+        std::string rest;         // the beginning of a reply
         Clock::time_point asked;
     };
+
+    /// Waits until every connection is answered. None asks again.
+    void wait_for_all() {
+        auto waiting = std::count_if(connections_.begin(), connections_.end(), [](auto& one) { return one.awaited > 0; });
+        go_on([&] { return waiting == 0; },
+              [&](Connection& connection) {
+                  --waiting;
+                  if (plan_.close) connection.fd = Fd();
+              });
+    }
+
+    /// Waits for a byte while no request is pending, so that the caller can examine the server.
+    static void pause(const char* said) {
+        fmt::print("{}", said);
+        std::fflush(stdout);
+        std::getchar();
+    }
 
     [[nodiscard]] Connection connect() const {
         Connection connection;
@@ -150,8 +169,8 @@ class Load {
             fail("connect");
         const int on = 1;
         setsockopt(connection.fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-        // Who has his reply goes with a reset. Else each connection would keep its port for a minute (TIME_WAIT, tcp(7)),
-        // and connect(2) would soon measure how long the kernel looks for a free one.
+        // A connection that has its reply ends with a reset. Otherwise it would keep its port for a minute (TIME_WAIT,
+        // tcp(7)), and connect(2) would soon measure how long the kernel looks for a free one.
         const linger reset{.l_onoff = 1, .l_linger = 0};
         if (plan_.close) setsockopt(connection.fd.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
         return connection;
@@ -178,7 +197,7 @@ class Load {
         ask(connection);
     }
 
-    /// Takes what has come, and checks it.
+    /// Receives what has come, and checks it.
     void receive(Connection& connection, int flags) {
         const ssize_t size = recv(connection.fd.get(), buffer_.data(), buffer_.size(), flags);
         if (size < 0) fail("recv");
@@ -231,26 +250,28 @@ int main(int argc, char** argv) {
     Plan plan;
     CLI::App app("asks a server on 127.0.0.1 again and again, and checks every reply", "load");
     app.add_option("port", plan.port)->required();
-    app.add_option("--request", plan.requests, "the bytes to be sent; several: in turn")
+    app.add_option("--request", plan.requests, "the bytes to send; several are sent in turn")
         ->required()
         ->allow_extra_args(false);
-    app.add_option("--reply", plan.replies, "the line expected, or with --http the body; as many")
+    app.add_option("--reply", plan.replies, "the expected line, or with --http the body; one for each --request")
         ->required()
         ->allow_extra_args(false);
     app.add_flag("--http", plan.http, "replies are HTTP responses");
     app.add_option("--connections", plan.connections)->check(CLI::Range(1, 20'000))->capture_default_str();
-    app.add_option("--depth", plan.depth, "requests sent at once on each")
+    app.add_option("--depth", plan.depth, "requests sent at once on each connection")
         ->check(CLI::Range(1, 1'000))
         ->capture_default_str();
-    app.add_option("--idle", plan.idle, "further connections that ask once, and stay")->check(CLI::Range(0, 20'000));
-    app.add_option("--ms", plan.ms, "for so long")->check(CLI::Range(1, 600'000))->capture_default_str();
-    app.add_flag("--close", plan.close, "a connection for each request");
+    app.add_option("--idle", plan.idle, "further connections that ask once, and stay open")->check(CLI::Range(0, 20'000));
+    app.add_option("--ms", plan.ms, "how long")->check(CLI::Range(1, 600'000))->capture_default_str();
+    app.add_flag("--close", plan.close, "open a new connection for each request");
     app.add_flag("--latency", plan.latency,
-                 "tell how long the replies took, in microseconds; with --close from connect(2) on");
-    app.add_flag("--may-starve", plan.may_starve, "no reply at all in the time given is no failure: 0 requests");
+                 "report how long the replies took, in microseconds; with --close from connect(2) on");
+    app.add_flag("--may-starve", plan.may_starve, "no reply within --ms is not a failure: report 0 requests");
+    app.add_flag("--pauses", plan.pauses,
+                 "print `warm` after the first round and wait for a byte on standard input; wait again after the result");
     CLI11_PARSE(app, argc, argv);
     if (plan.requests.size() != plan.replies.size()) {
-        fmt::print(stderr, "load: as many --reply are wanted as --request\n");
+        fmt::print(stderr, "load: each --request needs one --reply\n");
         return 2;
     }
     rlimit descriptors{};

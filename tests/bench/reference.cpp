@@ -1,10 +1,10 @@
-// What a server can be at the most that makes the same system calls as ours: it understands nothing, and answers a constant.
+// The fastest server with the same system calls as ours: it understands nothing, and answers a constant.
 //
 //   reference lines [PORT]     `fib: 1` for each newline
-//   reference http [PORT]      one and the same response for each blank line
+//   reference http [PORT]      the same response for each blank line
 //
-// One thread, level-triggered epoll, one recv(2) and one send(2) for whatever has come. Who does not take his replies is
-// dropped. Several of them share a port if they are given one (SO_REUSEPORT, socket(7)).
+// One thread, level-triggered epoll, one recv(2) and one send(2) for whatever has come. A client that does not take its
+// replies is dropped. Several references share a port if they are given one (SO_REUSEPORT, socket(7)).
 #include <fmt/format.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -22,7 +22,7 @@
 #include <system_error>
 #include <unordered_map>
 
-#include "fd.hpp"
+#include "base/fd.hpp"
 
 namespace {
 
@@ -78,7 +78,7 @@ class Reference {
    private:
     struct Client {
         Fd fd;
-        std::string seam;  // the last bytes, where an end may have begun
+        std::string seam;  // the last bytes, which may begin an end
     };
 
     void watch(int fd) {
@@ -112,7 +112,7 @@ class Reference {
 
     std::string_view end_;
     std::string_view reply_;
-    std::string replies_;  // as many as were ever wanted at once
+    std::string replies_;  // enough for the most that were sent at once
     Fd listener_;
     Fd epoll_;
     std::unordered_map<int, Client> clients_;

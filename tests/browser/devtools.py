@@ -1,7 +1,7 @@
 """A headless Chromium, driven as a user drives it: with clicks and keys, looking at what the page shows.
 
-The Chrome DevTools Protocol (https://chromedevtools.github.io/devtools-protocol/) over two pipes: JSON messages that end in
-a NUL each; commands have an id, which their results bear, and what comes without one is an event.
+It speaks the Chrome DevTools Protocol (https://chromedevtools.github.io/devtools-protocol/) over two pipes. Each message is
+JSON and ends with a NUL. A command has an id, and its result has the same one. A message without an id is an event.
 """
 import contextlib
 import json
@@ -13,10 +13,11 @@ import subprocess
 import tempfile
 from collections import deque
 
-from harness import PATIENCE, Failure, expect, readable, short, wait_for
+from harness.checks import PATIENCE, Failure, expect, short, wait_for
+from harness.system import readable
 
 NAMES = "chromium", "chromium-browser", "google-chrome"
-# As root there is no sandbox, and nothing but the servers under test is to be asked for anything.
+# There is no sandbox for root. The browser must contact nothing but the servers under test.
 OPTIONS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
            "--disable-component-update", "--disable-sync", "--disable-breakpad", "--remote-debugging-pipe")
 KEYS = {"Tab": 9, "Enter": 13, "Escape": 27, " ": 32}
@@ -29,7 +30,7 @@ def installed():
 
 
 class Browser:
-    """One that runs as long as the with statement, with a profile of its own; nothing of it is left."""
+    """A browser that runs as long as the with statement, with its own profile. It leaves nothing behind."""
 
     def __enter__(self):
         self.home = tempfile.mkdtemp(prefix="browser-")
@@ -38,7 +39,7 @@ class Browser:
         self.received = b""
         theirs, self.to_browser = os.pipe()
         self.from_browser, theirs_too = os.pipe()
-        # bash, because the two must have the numbers 3 and 4, and other shells redirect from single digits alone.
+        # bash, because the pipes must have the numbers 3 and 4, and other shells redirect only from single digits.
         command = ["bash", "-c", f'exec "$@" 3<&{theirs} 4>&{theirs_too}', "browser", installed(), *OPTIONS,
                    f"--user-data-dir={self.home}/profile"]
         with open(f"{self.home}/log", "wb") as log:
@@ -61,13 +62,13 @@ class Browser:
             data = os.read(self.from_browser, 1 << 20) if readable(self.from_browser, PATIENCE) else b""
             if not data:
                 with open(f"{self.home}/log", errors="replace") as log:
-                    raise Failure(f"the browser says nothing more; its log ends so:\n{log.read()[-2000:]}")
+                    raise Failure(f"the browser says nothing more; its log ends with:\n{log.read()[-2000:]}")
             self.received += data
         message, _, self.received = self.received.partition(b"\0")
         return json.loads(message)
 
     def call(self, method, session=None, **params):
-        """Has a command carried out; returns its result. The events that come before it are kept."""
+        """Runs a command, and returns its result. Keeps the events that come before it."""
         self.last_id += 1
         message = {"id": self.last_id, "method": method, "params": params}
         os.write(self.to_browser, json.dumps(dict(message, sessionId=session) if session else message).encode() + b"\0")
@@ -82,7 +83,7 @@ class Browser:
 
     @contextlib.contextmanager
     def page(self, url, width=1000, height=800):
-        """A page with a cache and connections of its own, which has asked nobody but its server, and had no complaint."""
+        """A page with its own cache and connections. At the end it must have asked only its server, without an error."""
         context = self.call("Target.createBrowserContext")["browserContextId"]
         try:
             target = self.call("Target.createTarget", url="about:blank", browserContextId=context)["targetId"]
@@ -106,7 +107,7 @@ class Page:
         return self.browser.call(method, self.session, **params)
 
     def load(self, method, **params):
-        """Opens a page, or this one anew, and waits until its script has run."""
+        """Opens a page, or reloads this one, and waits until its script has run."""
         self.js("window.isOld = true")
         self.call(method, **params)
         self.wait("!window.isOld && document.readyState === 'complete'")
@@ -133,8 +134,8 @@ class Page:
             raise Failure(f"{failure}; the page says: {self.texts('body')}") from None
 
     def expect_innocent(self):
-        """It has asked no other host for anything, and neither its script nor its policy was complained of."""
-        self.js("0")    # what has happened was told before this is answered
+        """It has asked no other host for anything, and the browser reports no error of its script or its policy."""
+        self.js("0")    # earlier events come before this answer
         for event in self.browser.events:
             what, more = event["method"], event["params"]
             if what == "Network.requestWillBeSent":
@@ -163,6 +164,6 @@ class Page:
         self.call("Input.dispatchKeyEvent", type="keyUp", **more)
 
     def type(self, text):
-        """Into what has the focus, in place of what is there."""
+        """Replaces the text of the element that has the focus."""
         self.js("document.activeElement.select()")
         self.call("Input.insertText", text=text)

@@ -1,7 +1,7 @@
 """The page, in a headless Chromium, against the servers: `make browser`.
 
-What a browser draws is looked at as a user does it: by what is shown, and by the order in which bars end, which no slow
-machine changes. The last line is `N passed, N failed`; the status is 1 if anything failed, or if nothing ran.
+The checks look at the page as a user does: at what it shows, and at the order in which bars end, which no slow machine
+changes. The last line is `N passed, N failed`; the status is 1 if anything failed, or if nothing ran.
 """
 import contextlib
 import re
@@ -13,14 +13,15 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 sys.path.insert(0, str(HERE.parent))
 from devtools import Browser, installed    # noqa: E402: it needs the path as well
-from harness import (CHECKS, Program, check_program, expect, expect_in_three_tries, expect_match, go_on,    # noqa: E402
-                     stand_still)
-from stages import STAGES, plain    # noqa: E402
+from harness.checks import CHECKS, check_program, expect, expect_in_three_tries, expect_match    # noqa: E402: after sys.path
+from harness.server import Program    # noqa: E402: after sys.path
+from harness.stages import STAGES, plain    # noqa: E402: after sys.path
+from harness.system import go_on, stand_still    # noqa: E402: after sys.path
 
-# What of it ran would be heard on the console.
+# If any of it ran, the console would show it.
 HOSTILE = ("<img src=x onerror=console.log(1)>", '"><script>console.log(2)</script>', "&lt;b&gt; ${console.log(3)} {{4}}",
            "\u202eevil\u200b 🐧")
-SLEEP = 1000    # ms: what `sleep 1` lasts at least
+SLEEP = 1000    # ms that `sleep 1` takes at least
 browser = Browser()
 
 
@@ -29,14 +30,14 @@ def is_plain(stage):
 
 
 def once(stage):
-    """These are about the page alone, which is the same everywhere."""
+    """For checks of the page alone, which is the same in every stage."""
     return stage == plain(3)
 
 
 @contextlib.contextmanager
 def page_of(program, *options, **size):
-    """The page of a new server, as soon as it is complete."""
-    # Stage 1 waits for a connection to spare, which a browser may open, as for any client.
+    """Starts a server, and yields it and its page, as soon as the page is complete."""
+    # A browser may open a spare connection, and stage 1 waits for that as for any client.
     patience = ["--idle-timeout", "1"] if program.stage.servers == 1 else []
     server = program.start(*patience, *options)
     with browser.page(f"http://localhost:{server.port}/", **size) as page:
@@ -50,13 +51,13 @@ def reload(page):
 
 
 def until_complete(page):
-    """Waits until both answers are there that it asks for at first: while its words still change, what is clicked on moves."""
+    """Waits for the answers to the page's first two requests: until then its text changes, and what is clicked on moves."""
     page.until("#technique", ".+")
     page.until("#news", "(?!Asking).*")
 
 
 def until_tasks(page, *tasks):
-    """Waits until these are shown: whether one is ticked, its title, its description."""
+    """Waits until the page shows these tasks: whether ticked, title, description."""
     page.wait("""[...document.querySelectorAll(".task")].map((one) => [one.querySelector("input").checked,
         one.querySelector(".title").innerText, one.querySelector(".description").innerText])""", list(map(list, tasks)))
 
@@ -70,15 +71,15 @@ def add(page, title):
 
 @contextlib.contextmanager
 def answers_later(server):
-    """What is asked meanwhile is answered afterwards."""
+    """Halts the server meanwhile, so that it answers afterwards."""
     stand_still([server.pid])
     yield
     go_on([server.pid])
 
 
 def exchanges(page):
-    """What the page asked about the list, and what was answered, in the order in which that happened."""
-    page.js("0")    # what has happened was told before this is answered
+    """The page's requests about the list, and their answers, in the order in which they happened."""
+    page.js("0")    # earlier events come before this answer
     methods, happened = {}, []
     for event in browser.events:
         what, more = event["method"], event["params"]
@@ -97,7 +98,7 @@ def choose(page, fibs, sleeps):
 
 
 def race(page, fibs, sleeps):
-    """Has so many of each run; returns how long they took, each kind in the order of the ends."""
+    """Runs so many of each; returns how long they took, each kind in the order of the ends."""
     choose(page, fibs, sleeps)
     page.click("#start")
     page.until("#result", f"{fibs + sleeps} answered in .*")
@@ -118,7 +119,7 @@ def race(page, fibs, sleeps):
 
 
 def steps(ends):
-    """How many sleeps end together, step by step: one after another they end a whole sleep apart."""
+    """How many sleeps end together, step by step. Sleeps one after the other end a whole sleep apart."""
     sizes = [1]
     for before, end in zip(ends, ends[1:]):
         if end - before < SLEEP / 2:
@@ -168,7 +169,7 @@ def there_is_always_a_way_to_stop(program):
 
 
 @check_program("race", only=once)
-def no_more_are_chosen_than_a_browser_has_connections(program):
+def a_race_needs_no_more_connections_than_a_browser_has(program):
     with page_of(program) as (_, page):
         for fibs, sleeps, valid in (0, 6, True), (1, 6, False), (0, 7, False), (6, 0, True), (0, 0, False), (3, 3, True):
             choose(page, fibs, sleeps)
@@ -176,7 +177,7 @@ def no_more_are_chosen_than_a_browser_has_connections(program):
 
 
 @check_program("race", only=once)
-def it_is_run_with_the_numbers_that_it_was_started_with(program):
+def a_race_keeps_the_numbers_that_it_was_started_with(program):
     with page_of(program) as (server, page):
         choose(page, 0, 2)
         with answers_later(server):
@@ -190,7 +191,7 @@ def it_is_run_with_the_numbers_that_it_was_started_with(program):
 # ---- The list -----------------------------------------------------------------------------------------------------------
 
 @check_program("list", only=is_plain)
-def tasks_are_added_edited_ticked_and_deleted_and_are_still_there_after_a_reload(program):
+def tasks_are_added_edited_ticked_deleted_and_survive_a_reload(program):
     with page_of(program) as (server, page):
         for title in "buy milk", "pay the rent", "call mum":
             add(page, title)
@@ -209,7 +210,7 @@ def tasks_are_added_edited_ticked_and_deleted_and_are_still_there_after_a_reload
         until_tasks(page, *remaining)
         page.click(".task:nth-child(2) input")
         page.until("#news", "Not done yet: pay the rent")
-        # Also to others.
+        # Other clients see it as well.
         listed = [(task["done"], task["title"], task["description"]) for task in server.http("GET", "/api/tasks").json]
         expect(listed, [remaining[0], (False, *remaining[1][1:])])
 
@@ -231,10 +232,10 @@ def what_others_wrote_is_shown_as_text_and_nothing_of_it_runs(program):
 
 
 @check_program("list", only=once)
-def what_is_added_before_the_list_has_come_is_listed_once(program):
+def a_task_added_before_the_list_has_come_is_listed_once(program):
     with page_of(program) as (_, page):
         add(page, "buy milk")
-        page.call("Fetch.enable", patterns=[{"urlPattern": "*/api/tasks"}])     # they are held back
+        page.call("Fetch.enable", patterns=[{"urlPattern": "*/api/tasks"}])     # these requests are held back
         page.load("Page.reload")
         page.until("#technique", ".+")
         page.click("#title")
@@ -246,7 +247,7 @@ def what_is_added_before_the_list_has_come_is_listed_once(program):
 
 
 @check_program("list", only=once)
-def a_row_that_awaits_an_answer_takes_no_other_order(program):
+def a_row_that_awaits_an_answer_ignores_further_input(program):
     with page_of(program) as (server, page):
         add(page, "buy milk")
         with answers_later(server):
@@ -269,7 +270,7 @@ def a_row_that_awaits_an_answer_takes_no_other_order(program):
 
 
 @check_program("list", only=once)
-def an_answer_takes_the_focus_from_nobody_who_has_gone_on(program):
+def an_answer_does_not_take_the_focus_away(program):
     with page_of(program) as (server, page):
         for title in "buy milk", "pay the rent":
             add(page, title)
@@ -340,8 +341,8 @@ def it_says_whom_it_talks_to_and_what_to_look_for(program):
         expect(page.js("document.title"), program.stage.name)
         technique = re.escape(server.http("GET", "/server").json["technique"])
         expect_match(page.texts("header p")[0], rf"You are talking to {program.stage.name}, process \d+: {technique}\.")
-        # As the values of the options are in it, one that is missing would show.
-        expect_match(page.texts("#lesson")[0], "(?!.*(undefined|NaN|What ends)).{80,}")
+        # It has values of options in it: a missing one would show.
+        expect_match(page.texts("#lesson")[0], "(?!.*(undefined|NaN|Requests that end)).{80,}")
 
 
 @check_program("page", only=lambda stage: is_plain(stage) and stage.servers == 1)
@@ -369,7 +370,7 @@ def what_the_server_refuses_is_shown_with_its_reason(program):
 
 
 @check_program("page", only=once)
-def a_server_that_is_gone_is_told_of(program):
+def a_server_that_is_gone_is_reported(program):
     with page_of(program) as (server, page):
         add(page, "buy milk")
         page.click("#start")

@@ -1,4 +1,4 @@
-"""Bars, a line for each client, in plain ASCII: every terminal and every file can take it."""
+"""Bars, a line for each client, in plain ASCII, which every terminal and every file can take."""
 import shutil
 import statistics
 import sys
@@ -8,11 +8,11 @@ import lesson
 
 
 def show(clients):
-    """Draws them until all are answered; without a terminal only then."""
+    """Redraws the bars until all clients are answered. Without a terminal it draws them only then."""
     above, live = 0, sys.stdout.isatty()
-    time.sleep(0.05)    # if there is no server, nothing is drawn
+    time.sleep(0.05)    # so that nothing is drawn if there is no server
     while any(client.is_alive() for client in clients):
-        if live:        # only as many as there are lines: the cursor can't go back further
+        if live:        # only as many bars as lines: the cursor can't go back further
             above = draw(clients, above, shutil.get_terminal_size().lines - 1)
         time.sleep(0.05)
     if not all(client.failure for client in clients):
@@ -21,12 +21,12 @@ def show(clients):
 
 
 def draw(clients, above, most=None):
-    """Draws them in the order of their answers, over so many lines above; returns how many lines there are now."""
+    """Draws the bars in the order of the answers, over so many earlier lines. Returns how many lines there are now."""
     columns, now = shutil.get_terminal_size().columns, time.monotonic()
     start, end = clients[0].began, max(client.ended or now for client in clients)
     seconds = 0.1
     while seconds < end - start:
-        seconds *= 2    # what grows too long is drawn half as long, and goes on growing
+        seconds *= 2    # bars that get too long are drawn half as long
     scale = max(columns - 16, 1) / seconds
     in_order = sorted(clients, key=lambda client: client.ended or now)[:most]
     lines = [f"{place:4} {bar(client, start, now, scale)}"[:columns - 1] for place, client in enumerate(in_order, 1)]

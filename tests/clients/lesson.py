@@ -18,7 +18,7 @@ def parser(doc):
 
 
 def number(text, most=sys.maxsize):
-    """For argparse: a whole number from one on."""
+    """For argparse: a whole number from 1 to `most`."""
     if not 1 <= int(text) <= most:
         raise ValueError
     return int(text)
@@ -29,21 +29,21 @@ def port(text):
 
 
 def say(line):
-    """Prints a line at once. Who pipes us into head(1) has seen enough some day, and that is no error of the server's."""
+    """Prints a line at once. Ends quietly if the reader is gone, as with head(1): that is no error of the server's."""
     try:
         print(line, flush=True)
     except BrokenPipeError:
-        os._exit(0)     # from whichever thread
+        os._exit(0)     # ends the process from any thread
 
 
 def reason(error):
-    """Why there was no answer, in the system's words. asyncio has its own, for each address that a name has."""
+    """Why there was no answer, in the system's words. asyncio reports one error for each address of a name."""
     numbers = re.findall(r"\[Errno (\d+)\]", str(error))
     return os.strerror(int(numbers[-1])) if numbers else getattr(error, "strerror", None) or str(error).strip()
 
 
 def run(main, options):
-    """Calls main(options); ends quietly at Ctrl-C, whatever it waits for, and in one clear line if something is wrong."""
+    """Calls main(options). Ctrl-C ends it quietly, whatever it waits for; an error ends it with one clear line."""
     signal.signal(signal.SIGINT, lambda *_: os._exit(0))
     where = f"{options.host}:{options.port}"
     try:

@@ -3,7 +3,7 @@
     python3 tests/clients/multi_task_sync.py
     python3 tests/clients/multi_task_sync.py --target /cpuTask
 
-Ten times a second takes ten seconds, at every stage: however many a server can serve at once, it is asked for one at a time.
+Ten requests of a second each take ten seconds at every stage. However many a server could serve at once, it gets one.
 """
 import lesson
 import single_task

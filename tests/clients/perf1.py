@@ -5,7 +5,7 @@
 
 Start a second one beside it, in another terminal. Stages 2, 3 and 6 compute for both at the same time: the figures stay as
 they are, as long as there is a processor for each. Stages 4 and 5 compute for one after the other: the figures double. At
-stage 1 the second has no figures at all until the first has gone. Then see what it does to perf2.py.
+stage 1 the second shows no figure until the first has ended. Then see what perf1 does to perf2.py.
 """
 import socket
 import sys
@@ -26,6 +26,6 @@ def main(options):
 
 if __name__ == "__main__":
     parser = lesson.parser(__doc__)
-    parser.add_argument("n", type=lesson.number, nargs="?", default=40, help="which Fibonacci number is asked for: 40")
-    parser.add_argument("--times", type=lesson.number, default=sys.maxsize, help="how often: until Ctrl-C")
+    parser.add_argument("n", type=lesson.number, nargs="?", default=40, help="which Fibonacci number (default: 40)")
+    parser.add_argument("--times", type=lesson.number, default=sys.maxsize, help="how often (default: until Ctrl-C)")
     lesson.run(main, parser.parse_args())

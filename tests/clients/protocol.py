@@ -1,4 +1,4 @@
-"""What the clients say to a server over HTTP, and what they take for an answer."""
+"""What the clients say to a server over HTTP, and how they check an answer."""
 import http.client
 import io
 import string
@@ -11,7 +11,7 @@ class ErrorAnswer(Exception):
 
 
 def check(request, line):
-    """An answer must be a line: not the end of the connection, perhaps in the midst of it, and not an error."""
+    """Raises an exception if the connection ended before the end of the line, or if the answer is an error."""
     if not line.endswith(b"\n"):
         raise ConnectionError("the server closed the connection")
     if line.startswith(b"error:"):
@@ -19,14 +19,14 @@ def check(request, line):
 
 
 def get(options, path):
-    """The bytes of a GET request, after whose answer the server shall close the connection."""
+    """The bytes of a GET request, which tells the server to close the connection after the answer."""
     host = f"[{options.host}]" if ":" in options.host else options.host
     path = urllib.parse.quote(path, safe=string.punctuation)
     return f"GET {path} HTTP/1.1\r\nHost: {host}:{options.port}\r\nConnection: close\r\n\r\n".encode()
 
 
 def served_by(path, answer):
-    """Who gave this answer. It has come whole; as http.client reads from a socket's file, it is given one."""
+    """Which server gave this answer, which has come whole. http.client reads only from a socket, so it gets a stand-in."""
     response = http.client.HTTPResponse(types.SimpleNamespace(makefile=lambda mode: io.BytesIO(answer)))
     response.begin()
     body = response.read().decode(errors="replace")

@@ -3,8 +3,8 @@
     python3 tests/clients/single_task.py
     python3 tests/clients/single_task.py --target /cpuTask
 
-/ioTask waits for a second, /cpuTask computes for about one. Any stage answers in that time, as long as nobody else asks:
-beside it, start another one, or multi_task_async.py, and see whom it waits for.
+/ioTask waits for a second, /cpuTask computes for about one. Any stage answers in that time while no other client asks.
+Start another one beside it, or multi_task_async.py, and see whom it waits for.
 """
 import socket
 import time
@@ -16,7 +16,7 @@ START = time.monotonic()
 
 
 def get(options, path):
-    """Waits in each of its calls, and its thread does nothing else meanwhile."""
+    """Waits in each of its calls: its thread does nothing else meanwhile."""
     with socket.create_connection((options.host, options.port)) as connection, connection.makefile("rb") as answers:
         connection.sendall(protocol.get(options, path))
         return protocol.served_by(path, answers.read())
@@ -38,7 +38,7 @@ def main(options):
 
 def parser(doc):
     found = lesson.parser(doc)
-    found.add_argument("--target", default="/ioTask", help="what is asked for: /ioTask")
+    found.add_argument("--target", default="/ioTask", help="what to ask for (default: /ioTask)")
     return found
 
 

@@ -3,9 +3,9 @@
     python3 tests/clients/spam.py 8 'sleep 1'
     python3 tests/clients/spam.py 8 /fib/40
 
-With sleep, stage 1 draws a staircase, for each client waits for those before it; stages 2 to 6 draw a block. With fib, look
-how soon the first are answered where each has a thread, a pool computes, or one thread does it for all (stages 4 and 5).
-The bars are in the order of the answers. In a terminal they grow meanwhile: as many as it has lines, in the end all of them.
+With sleep, stage 1 draws a staircase, because each client waits for those before it. Stages 2 to 6 draw a block. With fib,
+see how soon the first are answered: where each has a thread, a pool computes, or one thread does all (stages 4 and 5).
+The bars are in the order of the answers. In a terminal they grow meanwhile: as many as it has lines, and all at the end.
 """
 import socket
 import threading
@@ -28,7 +28,7 @@ class Client(threading.Thread):
     def run(self):
         try:
             ask(self.options, self.options.request)
-        except Exception as failure:    # one client's alone, and told when all are over
+        except Exception as failure:    # of this client alone; reported when all are done
             self.failure = failure
         self.ended = time.monotonic()
 

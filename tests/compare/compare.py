@@ -1,7 +1,7 @@
-"""Every stage and technique in the same five experiments: `make compare` runs this.
+"""Runs every stage and technique through the same five experiments: `make compare`.
 
-It writes results.csv (a row for each figure), results.md, the plots, and report.html, which has it all in one file. The
-experiments, and what they mean, stand in experiments.py and in the report itself.
+It writes results.csv (a row for each figure), results.md, the plots, and report.html, which has everything in one file.
+experiments.py and the report itself explain the experiments.
 """
 import argparse
 import contextlib
@@ -16,12 +16,12 @@ from pathlib import Path
 
 import plots
 import publish
-from experiments import EXPERIMENTS, QUICK, Figures, Plan    # tells where the others are
-from harness import children
+from experiments import EXPERIMENTS, QUICK, Figures, Plan    # sets the path for the imports below
+from harness.system import children
 
 
 class Bar:
-    """Tells on standard error what is being done: on a terminal in one line that is redrawn, else in a line for each step."""
+    """Reports progress on standard error: on a terminal in one line that is redrawn, or else in a line for each step."""
 
     def __init__(self, seconds, out=sys.stderr):
         self.began, self.seconds, self.out, self.now = time.monotonic(), seconds, out, ""
@@ -48,7 +48,7 @@ class Bar:
 
 
 def measure(plan, bar):
-    """Round after round of all experiments, and of each as often as there is time for; returns the figures."""
+    """Runs all experiments round after round, each as often as there is time for; returns the figures."""
     figures, took = Figures(), {}
     experiments = [kind(plan, figures, bar) for kind in EXPERIMENTS]
     for number in range(1, plan.rounds + 1):
@@ -62,10 +62,10 @@ def measure(plan, bar):
 
 
 def compare(plan, to, bar, quick=False):
-    """The whole way; returns whether no server failed."""
+    """Measures, and writes the results; returns whether no server failed."""
     plots.want_gnuplot()
     to.mkdir(parents=True, exist_ok=True)
-    tempfile.TemporaryDirectory(dir=to).cleanup()       # no, if it can't be written, before and not after it all
+    tempfile.TemporaryDirectory(dir=to).cleanup()       # if it can't be written, fails now and not after the measurement
     figures = measure(plan, bar)
     publish.write(to, plan, figures, bar.elapsed(), quick)
     for (experiment, who), why in figures.failed.items():
@@ -75,19 +75,19 @@ def compare(plan, to, bar, quick=False):
 
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
-if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:   # as nohup(1) has it, who means to be left alone
+if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:   # nohup(1) ignores it, and so do we then
     SIGNALS.append(signal.SIGHUP)
 
 
 def interrupt(*_):
-    """Once: what has been started is ended then, and that is not to be interrupted."""
+    """Works once: a second signal must not interrupt the end of what has been started."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
 def end_children():
-    """Those, too, that were just being started when they were interrupted."""
+    """Kills all children, also those that were just being started at the interruption."""
     for pid in children(os.getpid()):
         with contextlib.suppress(ProcessLookupError):
             (os.killpg if os.getpgid(pid) == pid else os.kill)(pid, signal.SIGKILL)
@@ -95,7 +95,7 @@ def end_children():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="in two minutes: the stages without options, fewer clients")
+    parser.add_argument("--quick", action="store_true", help="two minutes: only the stages without options, fewer clients")
     parser.add_argument("--to", metavar="DIRECTORY", type=Path, required=True, help="where the results go")
     options = parser.parse_args()
     for number in SIGNALS:
@@ -104,7 +104,7 @@ def main():
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     plan = QUICK if options.quick else Plan()
     bar = Bar(plan.seconds)
-    with tempfile.TemporaryDirectory(prefix="compare-") as tempfile.tempdir:    # of whatever the servers write
+    with tempfile.TemporaryDirectory(prefix="compare-") as tempfile.tempdir:    # for whatever the servers write
         try:
             return 0 if compare(plan, options.to, bar, options.quick) else 1
         except KeyboardInterrupt:

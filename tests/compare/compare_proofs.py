@@ -17,12 +17,14 @@ from xml.etree import ElementTree
 
 import compare
 from experiments import PEERS, QUICK, TALK, Costs, Figures, bench
-from harness import PATIENCE, Failure, NotRun, Program, expect, expect_match, processes, readable, wait_for
-from stages import THEIRS, plain
+from harness.checks import PATIENCE, Failure, NotRun, expect, expect_match, wait_for
+from harness.server import Program
+from harness.stages import THEIRS, plain
+from harness.system import processes, readable
 
 HERE = Path(__file__).resolve().parent
 
-# A look at everything, in seconds. The one framework is nginx's place, taken by the benchmark's reference.
+# Everything once, in seconds. The benchmark's reference takes the place of nginx, the one framework.
 TINY = replace(QUICK, stages=(plain(1), plain(5), plain(5).with_options("--trigger", "edge")), rounds=2, seconds=1000,
                clients=(1, 2), drawn=2, sleep="0.1", fib=20, others=(1,), long_fib=22, talk_fib=5, connections=(2, 1), crowd=20,
                idle=2, ms=20, at_rest=0.05, frameworks=lambda: [
@@ -31,7 +33,7 @@ TINY = replace(QUICK, stages=(plain(1), plain(5), plain(5).with_options("--trigg
 
 @contextlib.contextmanager
 def results_of(plan):
-    """Makes the comparison; the directory, whether all was well, and what was said meanwhile."""
+    """Runs the comparison; yields its directory, whether all went well, and what it printed."""
     if not shutil.which("gnuplot"):
         raise NotRun("gnuplot is not installed (make deps-all installs it)")
     with tempfile.TemporaryDirectory() as to, io.StringIO() as said:
@@ -86,7 +88,7 @@ def expect_every_figure(rows):
 
 
 class Page(HTMLParser):
-    """What a page opens and refers to; fails where something is closed that was not open."""
+    """What a page opens and refers to. Fails if an element is closed that was not open."""
     VOID = {"meta"}
 
     def __init__(self, text):
@@ -131,8 +133,8 @@ def expect_well_written(to):
     expect([place for place in page.references if place[:1] != "#" or place[1:] not in page.ids], [], "what is elsewhere")
 
 
-def one_that_fails_is_told_and_not_measured():
-    """It starts well; but it refuses what takes a computation. And a framework dies as soon as one client was there."""
+def a_failed_server_is_reported_and_not_measured():
+    """One server starts, but refuses to compute. A framework dies as soon as a client has come."""
     refuses = plain(5).with_options("--max-fib", "1")
     dies = bench.Candidate("Koa, mortally ill", speaks="http tasks", foreign=f"exec {sys.executable} -c 'import socket; "
                            "socket.create_server((\"127.0.0.1\", {port})).accept()'")
@@ -142,7 +144,7 @@ def one_that_fails_is_told_and_not_measured():
         rows, text = rows_of(to), (to / "results.md").read_text()
     for experiment, who in (("who waits", refuses.title), ("the talk's experiment", refuses.title), ("frameworks", dies.title)):
         expect(said.count(f"{experiment}: {who} failed: "), 1, said)
-        expect(f"{who} ({experiment}): " in text, True, "whether the report tells it")
+        expect(f"{who} ({experiment}): " in text, True, "whether the report says so")
         found = [one for one in rows if (one["experiment"], one["who"]) == (experiment, who)]
         expect(([one["median"] for one in found], found[0]["remark"][:8]), ([""], "failed: "), f"{found}")
     row(rows, "how it grows", refuses.title, "fib 1", "2 connections")
@@ -150,7 +152,7 @@ def one_that_fails_is_told_and_not_measured():
 
 
 def it_ends_when_the_time_is_up():
-    """One round is made in any case, but what takes longest is left out."""
+    """One round is always run, but without the longest experiment."""
     with results_of(replace(TINY, stages=(plain(5),), rounds=5, seconds=0)) as (to, well, said):
         expect((well, said.count(": who waits\n")), (True, 1))
         rows = rows_of(to)
@@ -158,7 +160,7 @@ def it_ends_when_the_time_is_up():
     expect({one["remark"] for one in rows if one["experiment"] == "who waits"}, {"there was no time left"})
 
 
-def one_that_ends_by_itself_is_not_measured_as_if_at_rest():
+def a_server_that_has_ended_is_not_measured_as_at_rest():
     figures, one = Figures(), bench.Candidate("stage5_epoll", stage=plain(5), speaks="lines")
     costs = Costs(TINY, figures, compare.Bar(1, io.StringIO()))
     with costs.running([one]):
@@ -177,8 +179,8 @@ def the_talks_server_answers_as_the_talks_did():
             for request, reply in ((b"30", "832040"), (b"1", "1"), (b"10\n", "55")):
                 first.send(request)
                 expect(first.line(), reply)
-            second.send(b"10\n10\n")        # is no int(): the thread ends,
-            with server.connect() as third:         # and the connection when the loop has forgotten it
+            second.send(b"10\n10\n")        # int() fails, so the thread ends;
+            with server.connect() as third:         # the connection ends when the loop accepts the next one
                 expect(second.rest(), b"", "to two requests in one segment")
                 for other in first, third:
                     other.send(b"2")
@@ -206,14 +208,14 @@ def an_interrupted_comparison_leaves_nothing():
         files.mkdir()
 
         def ours():
-            """The processes that have been told to put their files there."""
+            """The processes whose temporary files go there."""
             def is_one(pid):
                 with contextlib.suppress(OSError):
                     return f"TMPDIR={files}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
 
             return [pid for pid in processes(lambda fields: fields[0] != "Z") if is_one(pid)]
 
-        for number, servers in ((signal.SIGTERM, 1), (signal.SIGINT, 20)):      # while they are being started; at work
+        for number, servers in ((signal.SIGTERM, 1), (signal.SIGINT, 20)):      # while servers start; at work
             with command(to, TMPDIR=str(files)) as process:
                 expect(process.stderr.readline(), "round 1: how it grows\n")
                 wait_for(lambda: len(ours()) > servers, f"{servers} servers ran")
@@ -235,8 +237,8 @@ def without_gnuplot_it_says_so_at_once():
         expect((process.returncode, to.exists()), (1, False))
 
 
-def the_load_generator_takes_starving_for_a_result():
-    """But only if it is told so; elsewhere it counts as ever."""
+def the_load_generator_counts_starving_as_a_result():
+    """With --may-starve. A server that answers is counted as without it."""
     with bench.socket.create_server(("127.0.0.1", 0)) as silent:
         def load(port, *options):
             asked = ["--request", "fib 1\n", "--reply", "fib: 1"]
@@ -245,7 +247,7 @@ def the_load_generator_takes_starving_for_a_result():
             return json.loads(finished.stdout)
 
         expect(load(silent.getsockname()[1], "--may-starve")["requests"], 0)
-        expect(readable(silent), True, "whether it came at all")
+        expect(readable(silent), True, "whether it connected at all")
         reference = bench.references()["lines"].start()
         try:
             answered = load(reference.server.port, "--may-starve", "--close", "--latency")
@@ -254,8 +256,8 @@ def the_load_generator_takes_starving_for_a_result():
             reference.end()
 
 
-def the_load_generator_asks_nobody_twice_before_everybody_was_answered():
-    """Who is accepted late would not be in the figures."""
+def the_load_generator_asks_again_only_after_a_full_round():
+    """Or else a connection that is accepted late would be missing from the figures."""
     with bench.socket.create_server(("127.0.0.1", 0)) as server:
         asked = ["--connections", "2", "--request", "fib 1\n", "--reply", "fib: 1"]
         with subprocess.Popen([bench.BUILD / "load", str(server.getsockname()[1]), *asked], stderr=subprocess.DEVNULL):
@@ -271,7 +273,7 @@ def the_load_generator_asks_nobody_twice_before_everybody_was_answered():
 
 
 def reported(function):
-    """As a proof reports it."""
+    """The function as a proof, which returns what is wrong, or None."""
     def run():
         try:
             return function()
@@ -283,7 +285,7 @@ def reported(function):
 def proofs():
     return [(f"the comparison: {function.__name__.replace('_', ' ')}", reported(function)) for function in (
         a_small_comparison_gives_every_figure_and_writes_it_well, it_ends_when_the_time_is_up,
-        one_that_fails_is_told_and_not_measured, one_that_ends_by_itself_is_not_measured_as_if_at_rest,
+        a_failed_server_is_reported_and_not_measured, a_server_that_has_ended_is_not_measured_as_at_rest,
         the_talks_server_answers_as_the_talks_did, an_interrupted_comparison_leaves_nothing,
-        without_gnuplot_it_says_so_at_once, the_load_generator_takes_starving_for_a_result,
-        the_load_generator_asks_nobody_twice_before_everybody_was_answered)]
+        without_gnuplot_it_says_so_at_once, the_load_generator_counts_starving_as_a_result,
+        the_load_generator_asks_again_only_after_a_full_round)]

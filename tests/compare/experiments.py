@@ -1,7 +1,7 @@
-"""The five experiments. Each is made round by round: a round adds one value to each of the experiment's figures.
+"""The five experiments. Each runs round by round: a round adds one value to each of the experiment's figures.
 
-In a round the servers take turns, so that what comes and goes on a shared machine comes and goes for all of them alike, and a
-ratio is one of values that were measured in the same round. Those who only wait do so side by side.
+In a round the servers take turns, so that a busy hour of a shared machine affects all of them alike. A ratio compares values
+of the same round. Servers whose clients only sleep are measured side by side.
 """
 import contextlib
 import json
@@ -16,34 +16,34 @@ from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "bench"))
-import bench    # noqa: E402: a path of its own
+import bench    # noqa: E402: after sys.path
 from bench import CORE, CORES, LINES, PEERS, Candidate, Workload     # noqa: E402
-from harness import expect  # noqa: E402: bench has told where it is
-from stages import STAGES, plain    # noqa: E402: bench has told where it is
+from harness.checks import expect    # noqa: E402: after sys.path
+from harness.stages import STAGES, plain    # noqa: E402: after sys.path
 
 TALK, THREADS = "the talk's server, in Python", "stage3_threads"
-ON_ALL_CORES = ", on all cores"     # what is added to their names there
+ON_ALL_CORES = ", on all cores"     # added to the names of those that run there
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much of it all there is to be."""
+    """How much is measured."""
     stages: tuple = STAGES
-    rounds: int = 5                     # at most,
-    seconds: int = 570                  # and nothing is made again that would not fit in here
-    clients: tuple = (1, 2, 4, 8, 16)   # who ask at the same moment
-    drawn: int = 8                      # of these, the chart
+    rounds: int = 5                     # at most
+    seconds: int = 570                  # an experiment that would exceed them is not repeated
+    clients: tuple = (1, 2, 4, 8, 16)   # that ask at the same moment
+    drawn: int = 8                      # the number of clients in the charts
     sleep: str = "1"
     fib: int = 42
-    others: tuple = (1, 2, 4)           # who compute meanwhile
+    others: tuple = (1, 2, 4)           # clients that compute meanwhile
     long_fib: int = 38
     talk_fib: int = 28                  # takes Python about as long
-    connections: tuple = (10_000, 1_000, 100, 10, 1)    # the most first: who has just left might still count (--max-clients)
-    crowd: int = 1_000                  # idle clients whose memory is measured,
-    idle: int = 100                     # and whose processor time
+    connections: tuple = (10_000, 1_000, 100, 10, 1)    # the most first: clients that left may still count
+    crowd: int = 1_000                  # idle clients, whose memory is measured
+    idle: int = 100                     # idle clients, with which processor time at rest is measured
     ms: int = 200                       # a window of load
     at_rest: float = 1.0                # seconds
-    frameworks: object = None           # a function; None: those that are installed
+    frameworks: object = None           # a function that returns them; None: those that are installed
 
 
 QUICK = Plan(stages=tuple(stage for stage in STAGES if not stage.options), rounds=3, seconds=110, clients=(1, 4), drawn=4,
@@ -55,15 +55,15 @@ class Figures:
 
     def __init__(self):
         self.values, self.units = {}, {}
-        self.cannot = {}        # why there are none, by experiment, who and how
-        self.failed = {}        # by experiment and who
+        self.cannot = {}        # why a value is missing, by experiment, who and how
+        self.failed = {}        # why a server failed, by experiment and who
 
     def add(self, experiment, who, what, parameters, unit, value):
         self.values.setdefault((experiment, who, what, parameters), []).append(value)
         self.units[what] = unit
 
     def fail(self, experiment, who, why):
-        """Nothing is kept of one that failed: it may have been ill before."""
+        """Drops all values of a server that failed: it may have been at fault before."""
         self.failed.setdefault((experiment, who), why)
         for key in [key for key in self.values if key[:2] == (experiment, who)]:
             del self.values[key]
@@ -78,7 +78,7 @@ class Figures:
             yield (experiment, who, "", "", "", "", "", "", 0, f"failed: {why}")
 
     def rounds(self, experiment):
-        """How many there were of this one."""
+        """How many rounds of this experiment there were."""
         return max((len(values) for key, values in self.values.items() if key[0] == experiment), default=0)
 
 
@@ -103,12 +103,12 @@ class Experiment:
         return (self.name, one.title) not in self.figures.failed
 
     def well(self, candidates):
-        """One after the other, but for those that have failed by then."""
+        """One after the other, except those that have failed by then."""
         return (one for one in candidates if self.is_well(one))
 
     @contextlib.contextmanager
     def trying(self, one):
-        """What goes wrong in here is told in the report; the server is measured no further in this experiment."""
+        """An exception in here goes into the report, and ends the server's part in this experiment."""
         try:
             yield
         except Exception as failure:
@@ -120,8 +120,8 @@ class Experiment:
 
     @contextlib.contextmanager
     def running(self, candidates, cores=(CORE,)):
-        """While this lasts, these run, on the cores that the load uses as well."""
-        os.sched_setaffinity(0, cores)      # and so everything that is started from here on
+        """While this lasts, the candidates run, on the same cores as the load."""
+        os.sched_setaffinity(0, cores)      # inherited by everything that is started from here on
         candidates = list(self.well(candidates))
         try:
             for one in candidates:
@@ -138,7 +138,7 @@ class Experiment:
 
     @contextlib.contextmanager
     def turn(self, one):
-        """One's turn to be measured, awake."""
+        """A server's turn to be measured: wakes it before, and lets it rest after."""
         with self.trying(one):
             one.wake()
             yield
@@ -148,29 +148,29 @@ class Experiment:
         return [Candidate(stage.title, stage=stage, speaks="lines") for stage in self.plan.stages]
 
     def ratios_to_stage_5(self, what, parameters, values):
-        """Of one round, by candidate."""
+        """Adds the ratios of one round; `values` are by candidate."""
         five = next((value for one, value in values.items() if one.title == "stage5_epoll"), None)
         for one, value in values.items():
             if five and self.is_well(one):
                 self.add(one, f"{what}, as a ratio to stage 5", parameters, "times", value / five)
 
 
-# ---- Clients who ask at the same moment ---------------------------------------------------------------------------------
+# ---- Clients that ask at the same moment --------------------------------------------------------------------------------
 
 @dataclass(frozen=True)
 class Question:
     kind: str
     asked: bytes
-    begins: bytes       # the right answer
-    ends: bytes = b""   # ... in full, but for blanks
+    begins: bytes       # how the right answer begins
+    ends: bytes = b""   # and how it ends, without trailing blanks
 
 
 class Visit:
-    """Clients who ask one server at the same moment, each on a connection of its own, and leave when they are answered."""
+    """Clients that ask one server at the same moment, each on its own connection, and leave when they are answered."""
 
     def __init__(self, one, parameters, questions):
         self.one, self.parameters, self.questions = one, parameters, questions
-        self.answered = {}      # after so many seconds, by number
+        self.answered = {}      # seconds until the answer, by the client's number
         self.open, self.received, self.begun = {}, {}, None
         self.cores = self.cores_wanted()
 
@@ -183,10 +183,10 @@ class Visit:
 
     def begin(self, selector):
         self.one.wake()
-        for number in range(len(self.questions)):       # the server takes them in this order
+        for number in range(len(self.questions)):       # the server accepts them in this order
             self.open[number] = socket.create_connection(("127.0.0.1", self.one.server.port))
             self.received[number] = b""
-        self.begun = time.monotonic()       # one moment for all: the first may be served before the second has asked
+        self.begun = time.monotonic()       # one moment for all, because the first may be served before the second has asked
         for number, question in enumerate(self.questions):
             self.open[number].sendall(question.asked)
             selector.register(self.open[number], selectors.EVENT_READ, (self, number))
@@ -204,7 +204,7 @@ class Visit:
 
     def leave(self, selector, number):
         connection = self.open.pop(number)
-        with contextlib.suppress(KeyError):     # nobody had asked yet
+        with contextlib.suppress(KeyError):     # it has not asked yet
             selector.unregister(connection)
         connection.close()
 
@@ -222,8 +222,8 @@ class Visit:
 
 
 class Visits(Experiment):
-    """An experiment of visits: those of one chain come one after the other, chains side by side. But a visit that computes
-    begins only when there are cores for it on which nobody else computes, and holds them until its last fib is answered."""
+    """An experiment of visits. The visits of one chain come one after the other; chains run side by side. A visit that
+    computes begins only when enough cores are free for it, and holds them until its last fib is answered."""
 
     def make(self, chains):
         self.waiting, self.under_way, self.free = list(chains), [], len(CORES)
@@ -355,7 +355,7 @@ class Talk(Experiment):
             self.add(one, "fib 1, as a ratio to the same alone", f"beside {others}", "times", rate / alone)
 
     def per_second(self, one, others, cores):
-        """Where no server is left for one more client, nobody answers: that is a result as well."""
+        """If the server has no place for one more client, there is no answer. That is a result as well."""
         told = LINES.load(one) + (["--may-starve"] if one.stage and not one.stage.serves(others + 1) else [])
         return bench.rate(bench.run_load(one, told, 1, self.plan.ms, cores))
 
@@ -387,7 +387,7 @@ class Grows(Experiment):
                         if why:
                             self.cannot(one, parameters, why)
                             continue
-                        window = max(self.plan.ms, connections // 10)   # in which each is answered several times
+                        window = max(self.plan.ms, connections // 10)   # in which each connection is answered several times
                         result = bench.run_load(one, [*LINES.load(one), "--latency"], connections, window)
                         rates[one] = bench.rate(result)
                         self.add(one, "fib 1", parameters, "per second", rates[one])
@@ -396,7 +396,7 @@ class Grows(Experiment):
                 self.ratios_to_stage_5("fib 1", parameters, rates)
 
     def why_not(self, one, connections):
-        """Why the server can't have so many connections, if so."""
+        """Why the server can't have so many connections, or None."""
         stage = one.stage
         if not stage.serves(connections):
             return f"serves {stage.at_once(connections)} at once, and a kept connection holds one of them"
@@ -457,14 +457,14 @@ class Costs(Experiment):
                     self.rest(group, parameters)
 
     def rest(self, group, parameters):
-        """These do nothing for a while, side by side: it takes none of the others' time."""
+        """Lets these servers do nothing for a while, side by side: none takes the others' time."""
         self.bar.detail(f"processor time at rest, {parameters}, {', '.join(one.title for one in group[:1])}")
         for one in group:
             one.wake()
-        before = {one: sum(bench.processor_time(one)) for one in group}
+        before = {one: bench.processor_time(one) for one in group}
         time.sleep(self.plan.at_rest)
         for one in group:
-            used = sum(bench.processor_time(one)) - before[one]
+            used = bench.processor_time(one) - before[one]
             self.add(one, "processor time at rest", parameters, "% of a core", 100 * used / self.plan.at_rest)
             one.rest()
 

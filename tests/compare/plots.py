@@ -1,11 +1,11 @@
-"""Plots as SVG, which gnuplot draws: lines, and bars that lie; each figure with its lowest and highest value."""
+"""Plots as SVG, drawn by gnuplot: lines and horizontal bars, each figure with its lowest and highest value."""
 import html
 import re
 import shutil
 import subprocess
 from dataclasses import dataclass
 
-# Colours that the colour-blind can tell from each other (Okabe and Ito), the same for a stage everywhere.
+# Colours that the colour-blind can tell apart (Okabe and Ito). A stage has the same one everywhere.
 COLOURS = {1: "#000000", 2: "#e69f00", 3: "#56b4e9", 4: "#009e73", 5: "#0072b2", 6: "#d55e00"}
 TALKS, OTHERS = "#cc79a7", "#999999"
 DASHES = "1", "(8,4)", "(2,3)", "(8,3,2,3)"
@@ -13,7 +13,7 @@ POINTS = 7, 5, 9, 13
 
 
 class Missing(Exception):
-    """What is needed for the plots is not there."""
+    """The plots need something that is not installed, or that fails."""
 
 
 def want_gnuplot():
@@ -26,7 +26,7 @@ def quoted(text):
 
 
 def gnuplot(title, height, commands, data):
-    """An SVG of 960 by so many pixels; `data` are the rows of $d0, $d1 and so on."""
+    """An SVG, 960 pixels wide and `height` high; `data` are the rows of $d0, $d1 and so on."""
     blocks = [f"$d{number} << EOD\n" + "".join(" ".join(map(str, row)) + "\n" for row in rows) + "EOD"
               for number, rows in enumerate(data)]
     script = "\n".join([f"set terminal svg noenhanced size 960,{height} font 'sans-serif,12' background '#ffffff'", *blocks,
@@ -42,12 +42,12 @@ def gnuplot(title, height, commands, data):
 class Line:
     label: str
     colour: str
-    points: list        # x, and a summary
+    points: list        # pairs of x and a summary
     number: int = 0     # among the variants of its stage
 
 
 def lines_of_stages(stages, points_of):
-    """A line for each, where the variants of a stage differ in their dashes."""
+    """A line for each; the variants of one stage differ in their dashes."""
     seen, found = {}, []
     for stage in stages:
         seen[stage.number] = seen.get(stage.number, -1) + 1
@@ -56,9 +56,9 @@ def lines_of_stages(stages, points_of):
 
 
 def plot_lines(title, panels, settings):
-    """Lines with error bars from the lowest to the highest, in panels side by side; `panels` are titles and lists of lines."""
+    """Lines with error bars from the lowest to the highest, in panels side by side; a panel is a title and its lines."""
     panels = [(name, [line for line in lines if line.points]) for name, lines in panels if any(line.points for line in lines)]
-    names = 15 * max((len(lines) for _, lines in panels), default=0)     # so high is the key, below the panels
+    names = 15 * max((len(lines) for _, lines in panels), default=0)     # height of the key, below the panels
     height = 395 + names
     commands, data = [*settings, "set grid lc '#dddddd'", "set border 3", "set tics nomirror out",
                       "set key at graph 0, graph -0.24 left top Left reverse samplen 3 maxcols 1 font ',10'",
@@ -75,7 +75,7 @@ def plot_lines(title, panels, settings):
 
 
 def plot_bars(title, labels, panels):
-    """Bars that lie, a row for each label (with its colour), in panels side by side: titles, settings, summaries by label."""
+    """Horizontal bars, a row for each label (with its colour); a panel is a title, settings, and the summaries by label."""
     panels = [(name, settings, summaries) for name, settings, summaries in panels if any(summaries.values())]
     height = 80 + 22 * len(labels)
     left = 30 + 6.6 * max(len(label) for label, _ in labels)

@@ -1,6 +1,6 @@
-"""What was found, for people: results.csv, results.md, the plots, and report.html with everything in one file.
+"""Writes the results: results.csv, results.md, the plots, and report.html with everything in one file.
 
-Tables and plots are made of the figures in results.csv alone, so that whatever is quoted from them can be held against it.
+Tables and plots are made from the figures in results.csv alone, so that every quoted figure can be checked against it.
 """
 import csv
 import datetime
@@ -19,13 +19,13 @@ HEAD = "experiment", "who", "what", "parameters", "unit", "median", "low", "high
 
 
 def write(to, plan, figures, seconds, quick):
-    """All files, or none: each is whole when it comes to its place, and the report comes last."""
+    """Writes all files aside first. Each is complete when it is moved into place, the report last."""
     sections = [section(plan, figures) for section in SECTIONS]
     made = f"`make compare{' QUICK=1' if quick else ''}` on {datetime.date.today()}, in {seconds / 60:.1f} minutes"
     head = [f"Made by {made}, on: {bench.machine()}.",
-            words("""Everything was measured in rounds, in which the servers took turns. A figure is the median of its rounds;
-                the lowest and the highest stand in brackets, where they differ. A ratio is one of values from the same round.
-                All else holds for this machine and this run alone.""")]
+            words("""Everything was measured in rounds, in which the servers took turns. A figure is the median of its
+                rounds, with the lowest and the highest in brackets if they differ. A ratio compares values of the same
+                round. Absolute figures hold for this machine and this run only.""")]
     if figures.failed:
         head.append("**Failed, and not counted:** " + "; ".join(
             f"{who} ({experiment}): {why}" for (experiment, who), why in figures.failed.items()) + ".")
@@ -40,7 +40,7 @@ def write(to, plan, figures, seconds, quick):
             os.replace(Path(staged, file), to / file)
 
 
-# ---- The forms ------------------------------------------------------------------------------------
+# ---- The formats ------------------------------------------------------------------------------------
 
 def as_csv(figures):
     file = io.StringIO()
@@ -102,12 +102,12 @@ def as_html_block(block):
 
 
 def inline(text):
-    """Code and stress, in HTML."""
+    """Markdown's code and strong text in HTML."""
     text = re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text, quote=False))
     return re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", text)
 
 
 def own_ids(picture):
-    """The SVG with ids that no other one in the page has: gnuplot gives the same ones to all of its."""
+    """The SVG with ids of its own in the page: gnuplot gives the same ids to every SVG."""
     stem = picture.file.partition(".")[0]
     return re.sub(r"""(\bid=["']|href=["']#|url\(#)""", rf"\g<1>{stem}_", picture.svg)

@@ -1,10 +1,10 @@
-"""The sections of the report, one for each experiment: what is asked, what to look for, and the figures that came."""
+"""The sections of the report, one for each experiment: what is asked, what to look for, and the figures."""
 from dataclasses import dataclass
 
 from experiments import ALIKE, ON_ALL_CORES, TALK, THREADS, Costs, Frameworks, Grows, Talk, WhoWaits, summary
-from gantt import Lane, Slice, chart
+from harness.gantt import Lane, Slice, chart
+from harness.stages import STAGES
 from plots import COLOURS, OTHERS, TALKS, Line, lines_of_stages, plot_bars, plot_lines
-from stages import STAGES
 
 KINDS = {"wait": ("#cccccc", "waits"), "sleep": ("#56b4e9", "sleeps: the last second before the answer"),
          "fib": ("#e69f00", "from asking for fib to the answer")}
@@ -36,12 +36,12 @@ class Section:
 
 
 def words(text):
-    """A paragraph, wherever its lines end here."""
+    """The text as one line."""
     return " ".join(text.split())
 
 
 def nice(value):
-    """Three digits or so."""
+    """The value with about three digits."""
     if value >= 100:
         return f"{value:,.0f}"
     return f"{value:.3g}" if value >= 1 or value == 0 else f"{value:.2g}"
@@ -76,7 +76,7 @@ class Reader:
         return Section(heading, [*blocks, f"Rounds: {self.figures.rounds(self.name)}."])
 
     def table(self, caption, measured, whose, columns):
-        """What is `measured`, a row for each of these; `columns` has a heading, a `what` and its parameters for each."""
+        """A row for each of `whose`; `columns` has a heading, a `what` and its parameters for each. `measured` heads it."""
         self.reasons = {}
         rows = [[who, *[self.cell(who, what, parameters) for _, what, parameters in columns]] for who in whose]
         remarks = "; ".join(f"{why}: {', '.join(who)}" for why, who in self.reasons.items())
@@ -90,7 +90,7 @@ def titles(stages):
 
 
 def halves(stages):
-    """The stages without options and those with some: all in one plot could not be told from each other."""
+    """The stages without options, and those with some: in one plot they could not be told apart."""
     return [stage for stage in stages if not stage.options], [stage for stage in stages if stage.options]
 
 
@@ -120,17 +120,17 @@ def who_waits(plan, figures):
     sleep, fib = f"sleep {plan.sleep}", f"fib {plan.fib}"
     kinds = {sleep: (f"`{sleep}`", ["sleep"]), fib: (f"`{fib}`", ["fib"]), "mixed": ("both in turn", ["sleep", "fib"])}
     blocks = [
-        words(f"""So many clients ask at the same moment, each on a connection of its own: all of them `{sleep}`, all of them
-            `{fib}`, or the two in turn. When is each of them answered? Those who sleep could all be answered together,
-            however many they are: whoever is answered later has waited for somebody. Those who compute need a core each, and
-            there are only so many."""),
-        words("""A client's bar is the time from asking to the answer. Of a sleep, the last second is the sleep itself, and
-            what comes before is waiting. When a computation begins can't be seen from outside. So look at when the last of
-            them ends: a server that computes for one after the other needs the time of all together, and its answers leave as
-            they are ready, or all at the end of a round of its loop; one that computes for several at once is done sooner, by
-            as many cores as there are."""),
-        words("""The servers use all cores here, else threads could not be told from a single loop; those that can use only
-            one of them were asked side by side, a core each, and those that only sleep beside them.""")]
+        words(f"""Several clients ask at the same moment, each on its own connection: all of them `{sleep}`, all of them
+            `{fib}`, or the two in turn. When is each client answered? All sleeps could end together, however many there are.
+            A sleep that is answered later has waited for another client. A computation needs a core, and there are only so
+            many."""),
+        words("""A client's bar is the time from its request to the answer. In the bar of a sleep, the last second is the
+            sleep itself, and the rest is waiting. When a computation begins can't be seen from outside, so look at when the
+            last one ends. A server that computes one after the other needs the sum of their times. Its answers leave as
+            they are ready, or all at the end of a round of its loop. A server that computes several at once is done sooner,
+            by as many cores as there are."""),
+        words("""The servers use all cores here, or else threads could not be told from a single loop. Servers that can use
+            only one core were asked side by side, a core each, and sleeping clients beside them.""")]
     for kind, (asked, in_turn) in kinds.items():
         for stages, which, folded in zip(halves(plan.stages), ("the stages without options", "their variants"), (False, True)):
             if stages:
@@ -151,7 +151,7 @@ def who_waits(plan, figures):
 
 def the_talk(plan, figures):
     read = Reader(Talk, figures)
-    ratio, nothing = "fib 1, as a ratio to the same alone", 2e-5        # where nothing is drawn
+    ratio, nothing = "fib 1, as a ratio to the same alone", 2e-5        # where a value of 0 is drawn
 
     def points(who):
         found = [(0, (1, 1, 1))] if read.values(who, "fib 1", "alone") else []
@@ -162,7 +162,7 @@ def the_talk(plan, figures):
         return found
 
     def apart(lines):
-        """A little, so that those who have the same values are all seen."""
+        """The lines moved apart a little, so that equal values do not hide each other."""
         return [Line(line.label, line.colour, [(x + 0.05 * (number - len(lines) / 2), spread) for x, spread in line.points],
                      line.number) for number, line in enumerate(lines)]
 
@@ -181,17 +181,17 @@ def the_talk(plan, figures):
     caption = "`fib 1` per second while others compute, as a ratio to the same alone"
     return read.section("The talk's experiment", [
         words(f"""One client asks `fib 1` again and again: alone, and while {", ".join(map(str, plan.others))} other clients
-            have `fib {plan.long_fib}` computed again and again. How many answers a second are left? Everybody is on one core,
-            the load as well. Threads and processes share the core, and so does a pool: look for about an equal share, which
-            the grey line marks. Where one loop does everything, each `fib 1` waits until the loop has computed for the
-            others. And where all places are taken (stage 1, a fixed number of workers or threads) nobody is left to answer.
-            Several workers with a loop each are a matter of luck: is one who computes at the same worker?"""),
-        words(f"""The same is asked of the talk's own server, in Python with a thread for each client (`tests/peers/talk.py`),
-            with `fib {plan.talk_fib}`, which takes Python about as long as `fib {plan.long_fib}` takes here (the table has
-            both): the technique of `stage3_threads`. Of Python's threads only the one that holds the interpreter's lock runs,
-            and one that computes gives it up when another has waited for 5 ms. What that means is plain where there is more
-            than one core, so the two are compared on all cores as well: where `stage3_threads` finds a core that is free, a
-            thread of Python's waits for the lock."""),
+            ask for `fib {plan.long_fib}` again and again. How many answers a second does it keep? Servers and load share one
+            core. Threads, processes and pools share that core: look for about an equal share, which the grey line marks.
+            Where one loop does everything, each `fib 1` waits until the loop has computed for the others. Where all places
+            are taken (stage 1, a fixed number of workers or threads), it gets no answer. With several workers that have a
+            loop each, it is a matter of luck whether a computing client is at the same worker."""),
+        words(f"""The talk's own server runs through the same experiment. It is in Python, with a thread for each client
+            (`tests/peers/talk.py`): the technique of `stage3_threads`. It computes `fib {plan.talk_fib}`, which takes Python
+            about as long as `fib {plan.long_fib}` takes here (the table has both). Only the Python thread that holds the
+            interpreter's lock runs, and a computing thread gives it up when another has waited for 5 ms. The effect shows
+            with more than one core, so the two are compared on all cores as well: where `stage3_threads` finds a free core,
+            a Python thread waits for the lock."""),
         Picture("talk.svg", plot_lines(caption.replace("`", ""), panels, settings), caption),
         read.table(words(f"""`fib 1` per second alone, in this run; beside others who compute, as a ratio to that; and how
             long one of their computations takes alone: `fib {plan.long_fib}`, in Python `fib {plan.talk_fib}`."""),
@@ -222,12 +222,12 @@ def how_it_grows(plan, figures):
                           [(f"{number:,}", what, parameters[number]) for number in numbers])
 
     return read.section("How it grows", [
-        words("""So many connections, each of which asks `fib 1` again as soon as it is answered: how many answers a second
-            are there, and how long does one take? Server and load share one core. Look for lines that stay level, and for
-            lines that fall: what does a server do for each connection, even for one that has nothing to say?"""),
-        words("""As everybody waits for his answer before he asks again, the latency of a busy server is mostly the number of
-            connections over the answers a second: ten times the connections, ten times the time. It is the distance from the
-            median to the 99th percentile that tells how evenly turns are shared out."""),
+        words("""Each connection asks `fib 1` again as soon as it is answered. How many answers a second are there, and how
+            long does one take? Server and load share one core. Look for lines that stay level, and for lines that fall: what
+            does a server do for each connection, even for a silent one?"""),
+        words("""Each client waits for its answer before it asks again. So the latency of a busy server is mostly the number
+            of connections divided by the answers a second: ten times the connections, ten times the latency. The distance
+            from the median to the 99th percentile shows how evenly turns are shared out."""),
         picture("grows_rate.svg", "fib 1", "Answers a second, in this run", "answers a second"),
         picture("grows_median.svg", "latency, median", "Latency, the median, in this run", "µs"),
         picture("grows_p99.svg", "latency, 99th percentile", "Latency, the 99th percentile, in this run", "µs"),
@@ -245,7 +245,7 @@ def what_a_client_costs(plan, figures):
     whose = titles(plan.stages)
 
     def above_nothing(spread):
-        """What a logarithm can be taken of."""
+        """At least 1, so that a logarithm can be taken."""
         return spread and tuple(max(value, 1) for value in spread)
 
     panels = [("memory of an idle connection, bytes", ["set logscale x", "set format x '%.0s%c'"],
@@ -257,13 +257,13 @@ def what_a_client_costs(plan, figures):
     caption = "What a client costs: memory, the time to accept, and processor time at rest"
     labels = [(stage.title, COLOURS[stage.number]) for stage in plan.stages]
     return read.section("What a client costs", [
-        words(f"""What does a server give for a client who is only there? **Memory**: {plan.crowd:,} connections (250 where
-            each has a process), each answered once and then idle; what all the server's processes have grown by (Pss,
+        words(f"""What does a client cost that is only connected? **Memory**: {plan.crowd:,} connections (250 where each has
+            a process), each answered once and then idle. The figure is what all the server's processes have grown by (Pss,
             proc(5)), for each connection, in user space. Look for a process, a stack, a buffer."""),
-        words(f"""**Time to accept**: from connect(2) to the answer to `fib 1` on that new connection, one after the other,
-            the median of a window; server and load share a core. Look for who makes a process or a thread first. **Processor
-            time at rest**: the server's user and system time during {plan.at_rest:g} s in which nobody asks anything,
-            without clients and with {plan.idle}. It is none, or somebody asks again and again."""),
+        words(f"""**Time to accept**: from connect(2) to the answer to `fib 1` on the new connection, one connection after
+            the other, as the median of a window. Server and load share a core. Look for servers that create a process or a
+            thread first. **Processor time at rest**: the server's user and system time during {plan.at_rest:g} s without a
+            request, without clients and with {plan.idle}. It is none, unless the server asks its sockets all the time."""),
         Picture("costs.svg", plot_bars(caption, labels, panels), caption),
         read.table("Absolute figures, in this run; and the time to accept as a ratio to stage 5.", "a client", whose, [
             ("memory, bytes", "memory", memory), ("time to accept, µs", "time to accept", accept), ("ratio", slower, accept),
@@ -277,7 +277,7 @@ def frameworks(plan, figures):
     whose = sorted({key[1] for key in mine}, key=place_among_the_stages)
     workloads = list(dict.fromkeys(key[3] for key in mine if key[2:3] == ("requests",)))
     missing = ", ".join(name for name in ALIKE if not any(who.startswith(name) for who in whose))
-    absent = f" Not installed here, and so not beside it: {missing}." if missing else ""
+    absent = f" Not installed here: {missing}." if missing else ""
     ratio, sleep = "requests, as a ratio to stage 5", f"GET /sleep/{plan.sleep}, {plan.drawn} clients"
     sleepers = f"{plan.drawn} clients ask for `/sleep/{plan.sleep}` at the same moment"
     caption = f"Requests a second at {Frameworks.connections} connections, as a ratio to stage 5"
@@ -285,11 +285,11 @@ def frameworks(plan, figures):
     panels = [(workload, ["set format x '%g'"], {who: read.summary(who, ratio, workload) for who in whose})
               for workload in workloads]
     return read.section("Frameworks beside it", [
-        words(f"""The frameworks you may know, each after the technique that it is built on, under the same load, in turns, on
-            one core: the ToDo API at {Frameworks.connections} connections, and the sleeping request. They do a part of what
-            these servers do (tasks in a map or a dict and no database; nginx answers a constant), and could do much that
-            these can't. So look at the chart first: is who waits for whom the same in both of a kind? The ratios tell what
-            language and framework add to the technique."""),
+        words(f"""The frameworks that you may know, each after the technique that it is built on. They take turns on one core
+            under the same load: the ToDo API at {Frameworks.connections} connections, and the sleeping request. They do part
+            of what these servers do (tasks in a map or a dict and no database; nginx answers a constant), and could do much
+            that these can't. So look at the chart first: does a framework make the same clients wait as its
+            technique? The ratios show what language and framework add to the technique."""),
         "gunicorn: `-k sync -w 4`, `-k gthread --threads 4`, `-k gevent`, each with Flask; Tornado, Node and Koa: a process "
         f"each; nginx: a worker.{absent}",
         Picture("frameworks_sleep.svg", visit_chart(read, sleepers.replace("`", ""), whose, sleep, lambda _: "sleep",

@@ -1,5 +1,5 @@
-/// What the fuzzer does with its bytes, and the replay with its files: one client's conversation is held in several ways
-/// that must come to the same.
+/// What the fuzzer does with its bytes, and the replay with its files: it holds one client's conversation in several ways,
+/// whose outcome must be the same.
 #pragma once
 
 #include <dlfcn.h>
@@ -14,11 +14,11 @@ namespace fuzz {
 
 /// More than any limit of the protocols.
 inline constexpr std::size_t input_limit = 100'000;
-/// After so many replies, or so many bytes of them, the client has enough: a short input can ask for a long list again and
+/// After this many replies, or bytes of them, the client leaves, because a short input can ask for a long list again and
 /// again.
 inline constexpr std::size_t reply_limit = 1100;
 inline constexpr std::size_t reply_bytes_limit = 1 << 18;
-/// A longer input is not given byte by byte as well.
+/// A longer input is not tried byte by byte.
 inline constexpr std::size_t short_input = 600;
 
 // --- what an input says -------------------------------------------------------------------------------------------------
@@ -28,7 +28,7 @@ enum class Cut : std::uint8_t { nowhere, anywhere, everywhere };
 enum class Ends : std::uint8_t {
     half_close,  ///< the client sends no more
     stop,        ///< the server is stopping
-    time_out,    ///< the client was waited for long enough
+    time_out,    ///< the client's time is over
     abandon      ///< the connection is lost
 };
 
@@ -37,15 +37,15 @@ struct Way {
     Framing framing = Framing::line;
     KeepAlive keep_alive = KeepAlive::yes;
     Cut cut = Cut::nowhere;
-    unsigned cuts = 1;                ///< where `anywhere` is: the seed of a generator
-    std::size_t bites = input_limit;  ///< so much output is taken at a time
+    unsigned cuts = 1;                ///< with Cut::anywhere: seeds the generator of the cuts
+    std::size_t bites = input_limit;  ///< how many bytes of output are taken at a time
     Ends ends = Ends::half_close;
-    std::size_t step = std::string::npos;  ///< when; at the latest where the input ends
+    std::size_t step = std::string::npos;  ///< at which step; at the latest at the input's end
 };
 
-/// The way that the words of an input's first line ask for. Of a word the first letter counts, and the number behind it:
+/// The way that the words of an input's first line ask for. Only a word's first letter and the number at its end count:
 /// `recv` (--framing recv), `once` (a response closes the connection), `cuts7`, `bites3`; `stop12`, `timeout5`, `abandon0`.
-/// What is unknown is overlooked, for the fuzzer writes here, too.
+/// Unknown words are ignored, because the fuzzer writes here, too.
 inline Way way_of(std::string_view words) {
     Way way;
     while (!words.empty()) {
@@ -68,7 +68,7 @@ inline Way way_of(std::string_view words) {
     return way;
 }
 
-/// So many times, or as often as makes input_limit.
+/// The text n times, or as often as fills input_limit.
 inline std::string repeated(std::string_view text, std::size_t n) {
     return text.empty() ? "" : times(text, std::min(n, input_limit / text.size() + 1));
 }
@@ -97,11 +97,11 @@ inline std::string expanded(std::string_view text) {
 
 // --- the servers --------------------------------------------------------------------------------------------------------
 
-/// A server for each of the options that an input can ask for. They outlive a conversation, for starting one takes longer
-/// than most conversations do.
+/// A server for each of the options that an input can ask for. They outlive a conversation, because starting one takes
+/// longer than most conversations.
 class Servers {
    public:
-    /// One on which nothing has been said yet.
+    /// The server for this way, without tasks and with a count of zero.
     Server& fresh(const Way& way) {
         Server& server = way.framing == Framing::recv ? recv_ : way.keep_alive == KeepAlive::no ? once_ : usual_;
         server.answered = 0;
@@ -109,7 +109,7 @@ class Servers {
         if (tasks.size() < 20)
             for (const Task& task : tasks) server.tasks.remove(task.id);
         else
-            for (Server* each : {&usual_, &once_, &recv_}) each->tasks.close();  // what is in memory goes with the last one
+            for (Server* each : {&usual_, &once_, &recv_}) each->tasks.close();  // the last close drops the tasks in memory
         return server;
     }
 
@@ -122,18 +122,18 @@ class Servers {
 
     Server usual_;
     Server once_{test_options(), KeepAlive::no};
-    Server recv_{recv()};  // which speaks no HTTP: there is no connection to keep
+    Server recv_{recv()};  // it speaks no HTTP, so keep-alive does not matter
 };
 
 // --- the ids of tasks ---------------------------------------------------------------------------------------------------
 
-/// While a conversation is held here, the ids of new tasks are counted: 01000000-0000-4000-8000-000000000000, then 02000000…
-/// Random ones would differ from one way to the other, and an input could not name a task.
+/// During a conversation here, new tasks get counted ids: 01000000-0000-4000-8000-000000000000, then 02000000… Random ones
+/// would differ from one way to the other, and an input could not name a task.
 inline std::optional<unsigned> ids_given;
 
 }  // namespace fuzz
 
-/// Stands before libuuid's in a program that includes this header (in one place), and calls it wherever nothing is fuzzed.
+/// Replaces libuuid's in a program that includes this header (in one place), and calls it when no conversation is held.
 extern "C" void uuid_generate_random(uuid_t id) {
     static const auto original = reinterpret_cast<decltype(&uuid_generate_random)>(dlsym(RTLD_NEXT, "uuid_generate_random"));
     if (!fuzz::ids_given) return original(id);
@@ -149,23 +149,23 @@ namespace fuzz {
 
 // --- one conversation ---------------------------------------------------------------------------------------------------
 
-/// All that was seen of a conversation from outside.
+/// All that can be seen of a conversation from outside.
 struct Record {
     std::string said;
     std::vector<Reply> replies;
-    std::string asked;         ///< the work, a letter for each: known, wait (and how long), compute (and what), store
-    std::size_t received = 0;  ///< so many bytes of the input
-    bool enough = false;       ///< the client left because of reply_limit
+    std::string asked;  ///< a letter for each work: known, wait (and ns), compute (and n), store (and ! to write), #: count
+    std::size_t received = 0;  ///< how many bytes of the input
+    bool enough = false;       ///< the client left because of a reply limit
     bool all_taken = false;    ///< no output was left at the end
     bool closing = false;      ///< the session had said all, and waited for the client to hang up
 };
 
-/// Asks next() and does it, as a stage would, and looks at the session's promises on the way. It comes to an end or fails:
-/// bytes are read and the end is told once, no more requests come than bytes, and a write takes something.
+/// Does what next() says, as a stage would, and checks the session's promises on the way. It always ends or fails: the
+/// input and its end are given once, there are no more requests than bytes, and each write takes something.
 class Conversation {
    public:
     Conversation(Servers& servers, const Way& way, std::string_view input)
-        : way_(way), server_(servers.fresh(way)), session_(server_.service, server_.buffers), rest_(input), cuts_(way.cuts) {
+        : way_(way), server_(servers.fresh(way)), session_(server_.service, server_.spare), rest_(input), cuts_(way.cuts) {
         ids_given = 0;
     }
     ~Conversation() { ids_given.reset(); }
@@ -175,7 +175,6 @@ class Conversation {
     Record hold() {
         for (std::size_t step = 0;; ++step) {
             const Next next = session_.next();
-            if (next != Next::work) forget_piece();
             check(next);
             if (next == Next::close || record_.enough) break;
             const bool now = step >= way_.step && !ended_;
@@ -193,20 +192,19 @@ class Conversation {
     void check(Next next) {
         const std::size_t waiting = session_.output().size();
         require(session_.next() == next, "asked twice, next() says the same");
-        require(session_.answered() == !record_.replies.empty(), "answered() says whether a request was");
+        require(session_.answered() == !record_.replies.empty(), "answered() says whether a request was answered");
         require(waiting < output_high_water + largest_reply_, "no more output is kept than the mark and one reply");
-        require(next != Next::work || waiting < output_high_water, "beyond the mark, output is written first");
+        require(next != Next::work || waiting < output_high_water, "above the mark, output is written first");
         require(next != Next::read || waiting == 0, "nothing is read while output waits");
         require(next != Next::write || waiting != 0, "there is something to write");
         require(next != Next::close || ended_, "a conversation is not closed before its end");
-        require(next == Next::close || !ended_ || way_.ends != Ends::abandon, "who is lost is let go");
+        require(next == Next::close || !ended_ || way_.ends != Ends::abandon, "a lost connection is closed");
         if (!session_.said_all()) return;
-        require(next == Next::read || next == Next::close, "after the last word there is only the client's end");
-        require(!session_.unfinished(), "what is not answered any more is not kept");
+        require(next == Next::read || next == Next::close, "after the last word only the client's end is left");
+        require(!session_.unfinished(), "what will not be answered is not kept");
     }
 
-    /// `now`: the conversation is cut short. A server that stops takes along what has come (see receive_rest in
-    /// sockets.cpp).
+    /// `now`: the conversation is cut short. A server that stops still reads what has arrived (see came() in sockets.cpp).
     void read(bool now) {
         if (ended_) {
             require(way_.ends == Ends::time_out && session_.said_all() && !std::exchange(ended_twice_, true),
@@ -217,17 +215,15 @@ class Conversation {
         if (!over && (!now || way_.ends == Ends::stop)) receive();
         if (!over && !now) return;
         end();
-        forget_piece();
     }
 
-    /// The next piece, in a buffer of its own that lives no longer than the session may look at it.
+    /// Gives the next piece, in a buffer that is freed before the session goes on.
     void receive() {
         const std::size_t size = std::min(piece_size(), rest_.size());
-        piece_.assign(rest_.begin(), rest_.begin() + static_cast<std::ptrdiff_t>(size));
-        piece_.shrink_to_fit();
+        const std::vector<char> piece(rest_.begin(), rest_.begin() + static_cast<std::ptrdiff_t>(size));
         rest_.remove_prefix(size);
         record_.received += size;
-        session_.received({piece_.data(), size});
+        session_.received({piece.data(), size});
     }
 
     std::size_t piece_size() {
@@ -236,11 +232,6 @@ class Conversation {
         constexpr std::array<unsigned, 6> longest = {1, 2, 20, 200, 4096, 16'384};
         const unsigned most = longest.at(cuts_() % longest.size());
         return 1 + cuts_() % most;
-    }
-
-    void forget_piece() {
-        std::fill(piece_.begin(), piece_.end(), '!');
-        std::vector<char>().swap(piece_);
     }
 
     void end() {
@@ -262,34 +253,34 @@ class Conversation {
 
     void answer(bool now) {
         Work work = session_.work();
-        if (!std::holds_alternative<Reply>(work)) forget_piece();
         const Reply reply = carried_out(work);
         if (now) end();
         session_.reply(reply);
         if (now && way_.ends == Ends::abandon) return;
         record_.replies.push_back(reply);
-        require(record_.replies.size() <= record_.received, "a request has a byte at least");
+        require(record_.replies.size() <= record_.received, "a request has at least one byte");
         largest_reply_ = std::max(largest_reply_, reply.body.size() + 1024);
         replies_size_ += reply.body.size();
         record_.enough = record_.replies.size() == reply_limit || replies_size_ > reply_bytes_limit;
     }
 
-    /// Nobody waits, and what would take long to compute is computed otherwise; the tasks are the real ones.
+    /// Carries the work out without waiting, and computes fib the quick way. The tasks are the real ones.
     Reply carried_out(Work& work) {
-        Reply reply = std::visit(Overloaded{[this](Reply& known) { return record_.asked += 'k', std::move(known); },
-                                            [this](Wait& wait) {
-                                                record_.asked += fmt::format("w{}", wait.duration.count());
-                                                return std::move(wait.reply);
-                                            },
-                                            [this](Compute& compute) {
-                                                record_.asked += fmt::format("c{}", compute.n);
-                                                return compute.say(compute.n, quick_fib(compute.n));
-                                            },
-                                            [this](Store& store) {
-                                                record_.asked += store.writes ? "s!" : "s";
-                                                return store.run(server_.tasks, server_.answered);
-                                            }},
-                                 work);
+        if (std::holds_alternative<Reply>(work)) record_.asked += 'k';
+        if (std::holds_alternative<Count>(work)) record_.asked += '#';
+        while (auto* const store = std::get_if<Store>(&work)) {
+            record_.asked += store->query.writes() ? "s!" : "s";
+            work = store->answered(server_.tasks.ask(store->query));
+        }
+        work = server_.asked(std::move(work));
+        if (auto* const wait = std::get_if<Wait>(&work)) {
+            record_.asked += fmt::format("w{}", wait->duration.count());
+            work = std::move(wait->reply);
+        } else if (auto* const compute = std::get_if<Compute>(&work)) {
+            record_.asked += fmt::format("c{}", compute->n);
+            work = compute->say(compute->n, quick_fib(compute->n));
+        }
+        Reply reply = std::get<Reply>(std::move(work));
         if (reply.counted) ++server_.answered;
         return reply;
     }
@@ -306,7 +297,6 @@ class Conversation {
     Session session_;
     std::string_view rest_;
     std::minstd_rand cuts_;
-    std::vector<char> piece_;
     Record record_;
     bool ended_ = false;
     bool ended_twice_ = false;
@@ -316,7 +306,7 @@ class Conversation {
 
 // --- the same in several ways -------------------------------------------------------------------------------------------
 
-/// Without the lines of HTTP's responses that begin so.
+/// The text without the header lines that begin with `field`.
 inline std::string without(std::string_view field, std::string_view said) {
     std::string rest;
     const std::string line = "\r\n" + std::string(field);
@@ -327,7 +317,7 @@ inline std::string without(std::string_view field, std::string_view said) {
     return rest += said;
 }
 
-/// Whether each reply is said, as the protocols want it.
+/// Each reply must be said, in the form that its protocol wants.
 inline void check_replies(const Record& record, std::string_view input) {
     const bool http = record.said.starts_with("HTTP/1.1 ");
     bool last_word = false;
@@ -337,11 +327,11 @@ inline void check_replies(const Record& record, std::string_view input) {
         check_lines(record.said, record.replies);
         last_word = !record.replies.empty() && record.replies.back().hang_up;
     }
-    require(record.enough || record.closing == last_word, "whose last word was said has said all");
+    require(record.enough || record.closing == last_word, "a session has said all exactly after its last word");
 }
 
 inline void check_whole(const Record& whole, const Way& way, std::string_view input) {
-    require(whole.all_taken && (whole.closing || whole.enough || whole.received == input.size()), "it is all read and told");
+    require(whole.all_taken && (whole.closing || whole.enough || whole.received == input.size()), "all is read and taken");
     check_replies(whole, input);
     if (whole.said.starts_with("HTTP/1.1 ") && is_ambiguous(first_head(input)))
         require(whole.replies.size() == 1 && whole.replies.front().status >= 400 && whole.closing,
@@ -357,7 +347,7 @@ inline void require_alike(const Record& whole, const Record& other, std::string_
     require(whole.closing == other.closing, promise, "the end");
 }
 
-/// What is said before a conversation is cut short is the beginning of what would have been said.
+/// What is said until a conversation is cut short must be the beginning of what the whole one says.
 inline void check_beginning(const Record& some, const Record& whole, std::string_view input) {
     if (some.all_taken) check_replies(some, input);
     std::string_view said = some.said;
@@ -365,21 +355,21 @@ inline void check_beginning(const Record& some, const Record& whole, std::string
         said = said.substr(0, said.rfind("HTTP/1.1 408 Request Timeout\r\n"));
     const std::string beginning = without("Date: ", without("Connection: close", said));
     const std::string all = without("Date: ", without("Connection: close", whole.said));
-    require_same(beginning, all.substr(0, beginning.size()), "what is cut short begins as the whole does");
+    require_same(beginning, all.substr(0, beginning.size()), "a conversation cut short says the beginning of the whole one");
 }
 
-/// A server that stops answers what has been received and is complete.
+/// A server that stops must answer each complete request that it has received.
 inline void check_stopped(Servers& servers, const Record& stopped, Way way, std::string_view input) {
     way.step = std::string::npos;
     if (way.framing == Framing::line) way.cut = Cut::nowhere;
     const Record same = Conversation(servers, way, input.substr(0, stopped.received)).hold();
     require_same(without("Date: ", without("Connection: close", stopped.said)),
                  without("Date: ", without("Connection: close", same.said)),
-                 "it does not matter when a server is stopped, but for what it has received");
+                 "when a server stops matters only for what it has received");
 }
 
-/// The whole of it. An input that begins with # has a line of its own about the way, see way_of(); the rest is what the
-/// client says, see expanded(). Throws Broken.
+/// Holds the input's conversation in every way. A first line that begins with # chooses the way, see way_of(). The rest is
+/// what the client says, see expanded(). Throws Broken.
 inline void hold_in_every_way(Servers& servers, std::string_view bytes) {
     const bool told = bytes.starts_with('#');
     const std::string_view words = bytes.substr(0, told ? bytes.find('\n') : 0);

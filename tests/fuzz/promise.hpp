@@ -1,4 +1,4 @@
-/// What the fuzzer and the replay call when a server's promise is broken.
+/// How the fuzzer and the replay check the server's promises.
 #pragma once
 
 #include <fmt/format.h>
@@ -8,20 +8,21 @@
 #include <string>
 #include <string_view>
 
-#include "text.hpp"
+#include "base/text.hpp"
 
 namespace fuzz {
 
-/// Nobody catches it in the fuzzer, which then keeps the input; in the replay it is the failure's text.
+/// The fuzzer does not catch it, so libFuzzer keeps the input. In the replay, it is the failure's text.
 struct Broken : std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
+/// Throws Broken if the promise is not kept. `seen`: what the message shows, up to 400 bytes of it.
 inline void require(bool kept, std::string_view promise, std::string_view seen = {}) {
     if (!kept) throw Broken(fmt::format("not kept: {}: {}", promise, printable(seen.substr(0, 400))));
 }
 
-/// The message shows where the two begin to differ.
+/// Throws Broken if the two differ. The message shows from where on.
 inline void require_same(std::string_view one, std::string_view other, std::string_view promise) {
     if (one == other) return;
     const auto same = std::mismatch(one.begin(), one.end(), other.begin(), other.end()).first - one.begin();

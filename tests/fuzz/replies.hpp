@@ -1,4 +1,4 @@
-/// What replies look like, to the letter: read by other code than that which writes them.
+/// Checks what replies look like, to the letter, with other code than that which writes them.
 #pragma once
 
 #include <array>
@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "../unit/conversation.hpp"
-#include "page.hpp"
 #include "promise.hpp"
+#include "protocol/page.hpp"
 
 namespace fuzz {
 
@@ -24,7 +24,7 @@ inline bool is_number(std::string_view text) {
     return consists_of(text, "0123456789") && (text.size() == 1 || text.front() != '0');
 }
 
-/// What a terminal may be shown: UTF-8 without control characters.
+/// Whether a terminal may show it: UTF-8 without control characters.
 inline bool is_plain(std::string_view text) {
     for (std::size_t i = 0; i < text.size(); ++i) {
         const auto c = static_cast<unsigned char>(text[i]);
@@ -34,10 +34,10 @@ inline bool is_plain(std::string_view text) {
     return nlohmann::json::accept('"' + replaced(replaced(std::string(text), "\\", "\\\\"), "\"", "\\\"") + '"');
 }
 
-/// Takes what stands before the ending off the text, and the ending.
+/// Takes the next line and its ending off the text. Returns the line.
 inline std::string_view take_line(std::string_view& text, std::string_view ending) {
     const auto end = text.find(ending);
-    require(end != text.npos, "what is said is lines, to the last one", text);
+    require(end != text.npos, "each line that is said has its ending", text);
     const std::string_view line = text.substr(0, end);
     text.remove_prefix(end + ending.size());
     return line;
@@ -50,7 +50,7 @@ inline bool is_brief(std::string_view text) {
     return text.size() > 9 && consists_of(text.substr(0, 8), "0123456789abcdef") && text[8] == ' ';
 }
 
-/// The lines after a reply's first one: as many as its value says, each of the right shape.
+/// The lines after a reply's first one must be as many as its value says, each of the right shape.
 inline void check_further_lines(std::string_view name, std::string_view value, std::string_view rest) {
     constexpr std::array members = {"id: ", "title: ", "description: ", "done: "};
     std::size_t lines = 0;
@@ -88,17 +88,45 @@ inline void check_line_reply(const std::string& reply) {
     check_further_lines(name, value, rest);
 }
 
-/// How many replies these lines are to get, the last one be it terminated or not.
+/// The words of a line, which blanks separate.
+inline std::vector<std::string_view> words_of(std::string_view line) {
+    std::vector<std::string_view> words;
+    for (;;) {
+        line.remove_prefix(std::min(line.find_first_not_of(" \t"), line.size()));
+        if (line.empty()) return words;
+        words.push_back(line.substr(0, line.find_first_of(" \t")));
+        line.remove_prefix(words.back().size());
+    }
+}
+
+inline bool is_capital(std::string_view word) { return consists_of(word, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"); }
+
+/// Whether a line is of another protocol, and so must be the conversation's last one.
+inline bool is_foreign(std::string_view line, bool first) {
+    const bool whole = line.size() <= 8192;
+    if (first) {
+        std::size_t size = std::min<std::size_t>(line.size(), 8192);
+        while (!whole && size > 8189 && (static_cast<unsigned char>(line[size]) & 0xC0) == 0x80) --size;
+        return line.starts_with("PROXY ") || !is_plain(replaced(std::string(line.substr(0, size)), "\t", " "));
+    }
+    const auto words = words_of(line);
+    if (words.empty() || !is_capital(words.front())) return false;
+    if (!whole) return line.find(words.front()) == 0 && line.substr(words.front().size()).starts_with(' ');
+    return words.size() == 3 && words.back().starts_with("HTTP/") && words.back().substr(5, 1) != "." &&
+           consists_of(words.back().substr(5), "0123456789.");
+}
+
+/// How many replies these lines must get. The last line may be unterminated.
 inline std::size_t replies_wanted(std::string_view lines) {
     std::size_t wanted = 0;
     while (!lines.empty()) {
         std::string_view line = lines.substr(0, lines.find('\n'));
         lines.remove_prefix(std::min(line.size() + 1, lines.size()));
         if (line.ends_with('\r')) line.remove_suffix(1);
-        const auto first = line.find_first_not_of(" \t");
-        if (first == line.npos && line.size() <= 8192) continue;
+        const auto words = words_of(line);
+        if (words.empty() && line.size() <= 8192) continue;
         ++wanted;
-        if (line.size() <= 8192 && line.substr(first, line.find_last_not_of(" \t") - first + 1) == "quit") break;
+        if (is_foreign(line, wanted == 1) || (line.size() <= 8192 && words.size() == 1 && words[0] == "quit")) break;
     }
     return wanted;
 }
@@ -123,7 +151,7 @@ struct Response {
     [[nodiscard]] std::string_view operator[](std::string_view name) const { return has(name) ? fields.at(name) : ""; }
 };
 
-/// Takes the next response's head off.
+/// Takes the next response's head off the text.
 inline Response take_head(std::string_view& said) {
     constexpr std::array statuses = {"100 Continue",
                                      "200 OK",
@@ -134,6 +162,7 @@ inline Response take_head(std::string_view& said) {
                                      "405 Method Not Allowed",
                                      "408 Request Timeout",
                                      "413 Content Too Large",
+                                     "414 URI Too Long",
                                      "415 Unsupported Media Type",
                                      "421 Misdirected Request",
                                      "431 Request Header Fields Too Large",
@@ -168,10 +197,11 @@ inline void check_head(const Response& response) {
     require(response.has("Content-Length") != is("204"), "a response says its length, where it may have one",
             response.status);
     require(response.has("Content-Type") != is("204"), "a response says its type, where it may have one", response.status);
-    require(response.has("Location") == is("201"), "what is new has a place", response.status);
-    require(response.has("Allow") == is("405"), "405 says what is allowed, and nothing else does", response.status);
+    require(response.has("Location") == is("201"), "201 says where the new task is", response.status);
+    require(response.has("Allow") ? is("405") || is("204") : !is("405"), "405 and OPTIONS say what is allowed",
+            response.status);
     const std::string_view connection = response["Connection"];
-    require(connection.empty() || connection == "close" || connection == "keep-alive", "what becomes of the connection",
+    require(connection.empty() || connection == "close" || connection == "keep-alive", "Connection says close or keep-alive",
             connection);
 }
 
@@ -184,11 +214,11 @@ inline void check_body(const Response& response, const std::string& body) {
     const auto json = nlohmann::json::parse(body, nullptr, false);
     require(!json.is_discarded(), "JSON is JSON", body);
     const bool error = response.status >= "400";
-    require(error == (json.is_object() && json.size() == 1 && json.contains("error")), "errors are told so", body);
+    require(error == (json.is_object() && json.size() == 1 && json.contains("error")), "only errors name an error", body);
 }
 
-/// The head of an HTTP conversation's first request, as far as it is there, with the end of its last field. Empty lines
-/// before it are no part of it.
+/// The head of an HTTP conversation's first request, as far as it is there, up to the end of its last field. Empty lines
+/// before it are left out.
 inline std::string_view first_head(std::string_view asked) {
     while (asked.find('\n') != asked.npos && asked.substr(0, asked.find('\n')).find_first_not_of(" \t\r") == asked.npos)
         asked.remove_prefix(asked.find('\n') + 1);
@@ -200,22 +230,25 @@ inline std::string_view first_head(std::string_view asked) {
 /// Whether two servers may read it differently, one of them as two requests (RFC 9112, 2.2, 5 and 6.3; request smuggling).
 inline bool is_ambiguous(std::string_view head) {
     std::size_t hosts = 0;
+    std::size_t types = 0;
     std::size_t framings = 0;
     for (bool first = true; !head.empty(); first = false) {
         const auto end = std::min(head.find("\r\n"), head.size());
         const std::string_view line = head.substr(0, end);
         head.remove_prefix(std::min(end + 2, head.size()));
         if (line.find_first_of("\r\n") != line.npos) return true;
+        if (first && (std::count(line.begin(), line.end(), ' ') != 2 || line.find('\t') != line.npos)) return true;
         if (first) continue;
         const std::string_view name = line.substr(0, line.find(':'));
         if (name.empty() || name == line || name.find_first_of(" \t") != name.npos) return true;
         if (equal_ignoring_case(name, "host")) ++hosts;
+        if (equal_ignoring_case(name, "content-type")) ++types;
         if (equal_ignoring_case(name, "content-length") || equal_ignoring_case(name, "transfer-encoding")) ++framings;
     }
-    return hosts > 1 || framings > 1;
+    return hosts > 1 || types > 1 || framings > 1;
 }
 
-/// Whether the last response said that it was the last. `asked` is what the client sent.
+/// Checks the responses. Returns whether the last one said that it is the last. `asked`: what the client sent.
 inline bool check_http(std::string_view said, const std::vector<Reply>& replies, std::string_view asked) {
     bool closing = false;
     auto reply = replies.begin();
@@ -230,8 +263,8 @@ inline bool check_http(std::string_view said, const std::vector<Reply>& replies,
         require(reply != replies.end(), "there are no more responses than replies", response.status);
         require(response.status.starts_with(std::to_string(reply->status)), "the status is the reply's", response.status);
         if (!response.status.starts_with("204")) check_body(response, reply->body);
-        const bool whole = said.starts_with(reply->body);  // no body begins as a response does
-        require(whole || asked.find("HEAD") != asked.npos, "the body is there, but for HEAD", said);
+        const bool whole = said.starts_with(reply->body);  // no body begins like a response
+        require(whole || asked.find("HEAD") != asked.npos, "the body is there, except for HEAD", said);
         if (whole) said.remove_prefix(reply->body.size());
         closing = response["Connection"] == "close";
         ++reply;

@@ -1,4 +1,4 @@
-// What the peers on Node answer: a part of what the six servers do, the tasks from a map. A promise where it takes time.
+// What the peers on Node answer: part of what the six servers do, with tasks from a map. A promise if it takes time.
 const tasks = new Map();
 for (let i = 0; i < 10; ++i) {
   const id = `00000000-0000-4000-8000-00000000000${i}`;

@@ -1,4 +1,4 @@
-"""What the peers in Python answer: a part of what the six servers do, the tasks from a dict."""
+"""What the peers in Python answer: part of what the six servers do, with tasks from a dict."""
 
 tasks = {}
 for number in range(10):

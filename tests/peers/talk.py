@@ -1,8 +1,8 @@
 """The talk's server with a thread for each client, its flaws included: talk.py PORT
 
-It is David Beazley's, of "Python Concurrency From the Ground Up: LIVE!" (PyCon 2015), but for the port and for the address: his
-listened to the whole network. Sends nothing but what is asked: each chunk that recv(2) returns is taken for a number, so that
-a request needs no newline, and two that come at once are none.
+It is David Beazley's, of "Python Concurrency From the Ground Up: LIVE!" (PyCon 2015), except for the port and the address:
+his listened to the whole network. It takes each chunk that recv(2) returns for a number. So a request needs no newline, and
+two requests in one chunk are no number.
 """
 import sys
 from socket import AF_INET, SO_REUSEADDR, SOCK_STREAM, SOL_SOCKET, socket

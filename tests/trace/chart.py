@@ -1,10 +1,10 @@
-"""A timeline as a Gantt chart: above, for each client, when it waited to be read, and when for its answer; below, what each
-process and thread of the server did meanwhile."""
+"""A timeline as a Gantt chart. The upper lanes show when each client waited to be read, and when for its answer; the lower
+lanes show what each process and thread of the server did meanwhile."""
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-import gantt    # noqa: E402: a path of its own
+from harness import gantt    # noqa: E402: after sys.path
 from strace import ACCEPTS      # noqa: E402
 from timeline import ASKING, CLIENTS, COMPUTING, OTHER, SHORT, SIGNAL, SLEEPING     # noqa: E402
 
@@ -17,17 +17,17 @@ KINDS = {
     CLIENTS: ("#dfe5ec", "waits for clients"),
     OTHER: ("#c9b8d8", "for a thread or process"),
 }
-PIXELS = 800        # about as many for the axis
+PIXELS = 800        # about the width of the axis
 
 
 def clients(timeline):
-    """Those who are shown: ours, if there are any."""
+    """The clients that are shown: ours, if there are any."""
     ours = [one for one in timeline.connections if one.request]
     return ours or timeline.connections
 
 
 def window(timeline):
-    """From when the first client came until the last one has gone, and a little around it."""
+    """The time from the first client's request to the last one's end, with a margin around it."""
     begins = [one.request.begin if one.request else one.begin for one in clients(timeline)] or [timeline.begin]
     ends = [one.end for one in clients(timeline)] or [timeline.end]
     margin = (max(ends) - min(begins)) // 50
@@ -35,7 +35,7 @@ def window(timeline):
 
 
 def merged(pieces, pixel):
-    """Those that would be narrower than a pixel join their like, or give way."""
+    """Joins equal pieces across gaps that are narrower than a pixel, and drops pieces that are narrower than one."""
     found = []
     for begin, end, kind, text in pieces:
         if found and found[-1][2:] == (kind, text) and begin - found[-1][1] < pixel:
@@ -46,7 +46,7 @@ def merged(pieces, pixel):
 
 
 def pieces_of(thread):
-    """A thread's slices as the chart shows them. What is no wait is work, be it in the kernel."""
+    """A thread's slices as the chart shows them. Everything but a wait is work, even in the kernel."""
     for one in thread.slices:
         kind = COMPUTING if one.kind == SHORT else one.kind
         if kind == ASKING:
@@ -63,13 +63,13 @@ def name_of(thread):
 
 
 def is_idle(thread, lane, begin, end):
-    """Whether it has only waited: such as the helpers of Node, which wait for files and names that nobody asks for."""
+    """Whether it has only waited, as Node's helper threads do if no request needs a file or a name."""
     return all(piece.kind in (CLIENTS, OTHER) for piece in lane.slices) and not any(
         one.about or one.name in ACCEPTS for one in thread.slices if one.begin < end and one.end > begin)
 
 
 def svg(timeline, title, seconds=None):
-    """The chart; `seconds` is how long its axis is, where several are to be compared."""
+    """The chart. Pass the length of the axis as `seconds` to compare several charts."""
     begin, end = window(timeline)
     seconds = seconds or (end - begin) / 1e6
 

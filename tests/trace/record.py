@@ -1,10 +1,10 @@
-"""Runs a server under strace, plays a little load against it, and writes what it did: `make trace3`, `make trace CMD='…'`.
+"""Runs a server under strace with a small load, and writes what it did: `make trace3`, `make trace CMD='…'`.
 
     python3 tests/trace/record.py [--load 'sleep 1, fib 42, fib 1'] COMMAND [ARGUMENT...]
 
-It leaves in build/trace/ a trace for ui.perfetto.dev or chrome://tracing, and a chart. The load is a list of requests, each of
-a client of its own, in this order: a path is asked for by HTTP's GET, anything else is a line. `--load mine`: whatever the
-reader does, until Ctrl-C, which ends any run early.
+It writes a chart to build/trace/, and a trace for ui.perfetto.dev or chrome://tracing. The load is a list of requests in
+order, each sent by its own client: a path by HTTP's GET, anything else as a line. With `--load mine`, the load is whatever
+you do until Ctrl-C. Ctrl-C ends any run early.
 """
 import argparse
 import contextlib
@@ -25,23 +25,25 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
-import chart        # noqa: E402: a path of its own
+import chart        # noqa: E402: after sys.path
 import strace       # noqa: E402
 import trace_event  # noqa: E402
-from harness import RUNNING, children, processes, request   # noqa: E402
+from harness.client import request    # noqa: E402: after sys.path
+from harness.server import RUNNING    # noqa: E402: after sys.path
+from harness.system import children, processes    # noqa: E402: after sys.path
 from timeline import Request, Timeline      # noqa: E402
 
 PLACE = ROOT / "build" / "trace"
 OURS, THEIRS = "sleep 1, sleep 1, fib 42, fib 1", "/, /, /, /"
 PATIENCE = 30       # seconds for a server to listen, and for a client to be answered
-STOP = 15           # seconds after which a server that was told to stop is killed; ours take ten at the most
-APART = 0.1         # seconds between a client and the next, for the eye
+STOP = 15           # seconds after which a server that was told to stop is killed; ours take ten at most
+APART = 0.1         # seconds between one client and the next, to tell them apart in the chart
 LISTEN = re.compile(r"listen\(\d+<TCP(?:v6)?:\[(.*):(\d+)\]>, \d+(?:\)\s+= 0| <unfinished)")
 ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 class Trouble(Exception):
-    """Why there is nothing to be seen, for those who wanted to."""
+    """Why there is no trace, in words for the user."""
 
 
 def say(text):
@@ -49,10 +51,10 @@ def say(text):
 
 
 class Traced:
-    """A server under strace. At the end of the `with` nothing of it runs any more, whatever has happened."""
+    """A server under strace. After the `with` none of its processes runs any more, whatever has happened."""
 
     def __init__(self, command, ours=False, output=None):
-        for tool, hint in (("strace", " (make deps-all installs it)"), (command[0], "")):
+        for tool, hint in (("strace", " (make deps installs it)"), (command[0], "")):
             if not shutil.which(tool):
                 raise Trouble(f"{tool} is not there{hint}")
         self._files = tempfile.TemporaryDirectory(prefix="trace-")
@@ -64,7 +66,7 @@ class Traced:
                        *([] if "--db" in given else ["--db", str(directory / "tasks.db")])]
         self.log.touch()
         self._lines, self._begun = open(self.log, errors="replace"), ""
-        # What it prints goes where our own words go. In a session of its own Ctrl-C does not reach it.
+        # What it prints goes to our standard error. It has its own session, so that Ctrl-C does not reach it.
         self._strace = subprocess.Popen(["strace", *strace.OPTIONS, "-o", str(self.log), *command], stdin=subprocess.DEVNULL,
                                         stdout=output or 2, stderr=output or 2, start_new_session=True)
         RUNNING.add(self)
@@ -78,8 +80,8 @@ class Traced:
         self._files.cleanup()
 
     def kill(self):
-        """Ends it and all that it started at once, unless they have ended already."""
-        while self._strace.poll() is None:      # it ends when all that it traces have, also those who are being born
+        """Kills it and all that it has started, unless they have ended already."""
+        while self._strace.poll() is None:      # strace ends after all that it traces, even processes just being forked
             self._tell(signal.SIGKILL, self._all())
             time.sleep(0.01)
         self._tell(signal.SIGKILL, self._all())
@@ -106,7 +108,7 @@ class Traced:
         raise Trouble(f"it does not listen for TCP connections within {patience:g} s")
 
     def until_quiet(self):
-        """Waits, but not for long, until the server's start is over: its processes make no calls, or keep asking in vain."""
+        """Waits, about 5 s at most, until the server has started: its processes make no calls, or only get EAGAIN."""
         end = quiet = time.monotonic() + 0.3
         while time.monotonic() < min(quiet, end + 5):
             if any("EAGAIN" not in line for line in self._new_lines()):
@@ -117,7 +119,7 @@ class Traced:
         self._strace.wait()
 
     def _all(self):
-        """All its processes, those in sessions of their own, too: strace traces them."""
+        """All its processes, even those in other sessions, because strace traces them."""
         found = set(processes(lambda fields: fields[3] == str(self._strace.pid)))
         for status in Path("/proc").glob("[0-9]*/status"):
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):
@@ -131,8 +133,8 @@ class Traced:
                 os.kill(pid, number)
 
     def stop(self, patience=STOP, early=()):
-        """Stops it as its users do: its first process is told to, and if others outlive that one, they are told, too. Returns
-        whether that was enough; who does not heed it, until the patience or one of `early` ends it, is killed."""
+        """Stops it as its users do: sends SIGTERM to its first process, then to those that outlive it, and waits each time
+        for `patience` seconds, or until one of `early`. Returns whether it has stopped; if not, it is killed."""
         for whom in (lambda: children(self._strace.pid) or self._all()), self._all:
             self._tell(signal.SIGTERM, whom())
             with contextlib.suppress(subprocess.TimeoutExpired, *early):
@@ -143,8 +145,8 @@ class Traced:
 
 
 def play(address, load, sent):
-    """Sends each request of the load over a connection of its own, adds it to `sent`, and waits for the answers, which end
-    where the server closes."""
+    """Sends each request of the load over its own connection, adds it to `sent`, and waits for the answers. An answer ends
+    when the server closes."""
     texts, waiting, due = list(filter(None, map(str.strip, load.split(",")))), {}, 0
     try:
         while texts or waiting:
@@ -178,7 +180,7 @@ def play(address, load, sent):
 
 
 def ask(address, text):
-    """Sends a request; returns the client's socket, and what is to be known of it."""
+    """Sends a request; returns the client's socket and its Request."""
     begin = time.time_ns() // 1000
     client = socket.create_connection(address, PATIENCE)
     if text.startswith("/"):
@@ -191,8 +193,8 @@ def ask(address, text):
 
 
 def record(command, load, ours=False, output=None, patience=PATIENCE, fit=lambda load, address: load, early=()):
-    """Runs the server with this load, fitted to it, or with the reader's own; returns the timeline of what was seen until the
-    end, or until one of the exceptions `early`. Any other one leaves nothing to be seen."""
+    """Runs the server with this load, which `fit` may adapt to it, or with the reader's own. Returns the timeline until the
+    end, or until one of the exceptions `early`. Any other exception is raised on, and there is no timeline."""
     sent = []
     with Traced(command, ours, output) as server:
         try:
@@ -212,7 +214,7 @@ def record(command, load, ours=False, output=None, patience=PATIENCE, fit=lambda
 
 
 def write(timeline, title, directory):
-    """Both files; returns where they are, without the suffix."""
+    """Writes both files; returns their path without the suffix."""
     directory.mkdir(parents=True, exist_ok=True)
     place = os.path.relpath(directory / re.sub(r"[^\w.]+", "-", title)[:80].strip("-"))
     Path(place + ".json").write_text("\n".join(trace_event.lines(timeline, title)) + "\n", encoding="utf-8")
@@ -223,8 +225,8 @@ def write(timeline, title, directory):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--load", default="")
-    parser.add_argument("--ours", action="store_true", help="it is one of the six: with a free port, and tasks of its own")
-    parser.add_argument("--patience", type=float, default=PATIENCE, metavar="SECONDS", help="until it listens")
+    parser.add_argument("--ours", action="store_true", help="it is one of the six: give it a free port and its own tasks")
+    parser.add_argument("--patience", type=float, default=PATIENCE, metavar="SECONDS", help="longest wait until it listens")
     parser.add_argument("--directory", type=Path, default=PLACE, help="where the files go, instead of build/trace")
     parser.add_argument("command", nargs=argparse.REMAINDER)
     options = parser.parse_args()
@@ -241,7 +243,7 @@ def main():
 
 
 def carry_out(function):
-    """As a program does it: whatever ends it early, it puts everything away and says why."""
+    """Runs the function as a program: whatever ends it early, it cleans up and says why."""
     for number in signal.SIGTERM, signal.SIGHUP:
         signal.signal(number, signal.default_int_handler)
     try:

@@ -1,12 +1,12 @@
-"""What strace has written, read: lines of text go in, system calls come out.
+"""Reads what strace has written: lines of text go in, system calls come out.
 
 A line is `thread moment call`, such as
 
     4242 1795360112.246782 recvfrom(4<TCP:[127.0.0.1:9999->127.0.0.1:39322]>, "fib 1\\n", 1024, 0, NULL, NULL) = 6 <0.000073>
 
-A call during which strace had something to tell of another thread stands in two lines: the first ends with
-`<unfinished ...>`, the second begins with `<... recvfrom resumed>`. The lines stand in the order in which strace saw things
-happen; that order is kept, since it is surer than any clock. Microseconds everywhere, as integers.
+If strace reports another thread during a call, the call takes two lines: the first ends with `<unfinished ...>`, the second
+begins with `<... recvfrom resumed>`. The lines are in the order in which strace saw things happen. That order is kept,
+because it is more reliable than any clock. All times are integers, in microseconds.
 """
 import re
 from dataclasses import dataclass
@@ -20,19 +20,19 @@ OTHERS = "futex", "wait4", "waitid"         # waits for another thread, or proce
 FORKS = "clone", "clone3", "fork", "vfork"
 DUPS = "dup", "dup2", "dup3", "fcntl"
 
-# Those that matter. All others cost nothing: with --seccomp-bpf the kernel doesn't stop for them.
+# The calls that matter. The others cost nothing: with --seccomp-bpf the kernel doesn't stop for them.
 TRACED = (
     *ACCEPTS, "listen", "connect", "shutdown", "close", *DUPS,      # a connection's life
     *READS, *WRITES,                                                # bytes come and go
-    *POLLS,                                                         # waits for any of several
+    *POLLS,                                                         # waits for any of several descriptors
     *SLEEPS, *OTHERS, "restart_syscall",                            # waits for something else, also after an interruption
-    *FORKS, "execve", "prctl", "exit", "exit_group",                # who there is, and how he is called
+    *FORKS, "execve", "prctl", "exit", "exit_group",                # processes and threads, and their names
 )
-# A question mark, since no machine has all of them.
+# With a question mark, because no machine has all of them.
 OPTIONS = ("-f", "--seccomp-bpf", "-ttt", "-T", "-yy", "-s", "64", "-e", "trace=" + ",".join("?" + name for name in TRACED))
 
-LEAST = 1000        # a wait or a computation takes as long as this; what is shorter is mostly the price of being watched
-BLOCKED = 500_000   # what was answered "not yet" after that long has waited until a time-out: to ask takes much less even on
+LEAST = 1000        # a wait or a computation takes at least as long; what is shorter is mostly strace's own cost
+BLOCKED = 500_000   # a call that gets EAGAIN after that long has waited until a time-out: asking takes much less, even on
                     # a busy machine
 
 LINE = re.compile(r"(\d+) +(\d+)\.(\d{6}) (.*)\n", re.DOTALL)
@@ -49,28 +49,28 @@ class Call:
     thread: int
     name: str
     arguments: str
-    result: str         # "" where nobody saw the end
+    result: str         # "" if its end was not seen
     begin: int
     end: int
     first: int          # the line with its begin,
     last: int           # and that with its end
-    times: int = 1      # so often in a row, the answer being "not yet"
+    times: int = 1      # how often in a row, if each got EAGAIN
 
     @property
     def number(self):
-        """The result as a number; None where there is none."""
+        """The result as a number, or None if it is none."""
         match = re.match(r"-?\d+", self.result)
         return int(match[0]) if match else None
 
     @property
     def not_yet(self):
-        """Whether it was a question, or several in a row, to which that was the answer."""
+        """Whether it asked, once or several times in a row, and got EAGAIN."""
         at_once = self.times > 1 or self.end - self.begin < BLOCKED
         return at_once and self.result.startswith("-1 EAGAIN") and self.name in ACCEPTS + READS + WRITES
 
 
 def call_in(text, thread, begin, now, first, last):
-    """The call that the text tells of, or None where it can't be read."""
+    """The call that the text describes, or None if it can't be read."""
     match = CALL.fullmatch(text)
     if not match:
         return None
@@ -83,8 +83,8 @@ def call_in(text, thread, begin, now, first, last):
 
 
 def calls(lines):
-    """Yields the calls in the order in which they end. What can't be read, such as a last line that is cut off, is left out."""
-    unfinished = {}     # of each thread: the text so far, its moment, its line
+    """Yields the calls in the order in which they end. Skips what can't be read, such as a last line that is cut off."""
+    unfinished = {}     # by thread: the text so far, its moment, its line
     now = last = 0
     for last, line in enumerate(lines):
         match = LINE.fullmatch(line)
@@ -96,7 +96,7 @@ def calls(lines):
             yield Call(thread, text.split()[1], text, "", now, now, last, last)
             continue
         if text.startswith("+++ "):
-            # A thread that executes a program goes on under its process's number; it is its own that ends.
+            # A thread that executes a program goes on under its process's number. Its own number ends.
             superseded = SUPERSEDED.fullmatch(text)
             ended = int(superseded[1]) if superseded else thread
             begun = {one: unfinished.pop(one) for one in (thread, ended) if one in unfinished}
@@ -123,14 +123,14 @@ def calls(lines):
 
 
 def cut_off(thread, text, begin, first, now, last):
-    """A call whose end nobody saw."""
+    """A call whose end was not seen."""
     name, _, arguments = text.partition("(")
     return Call(thread, name, arguments, "", begin, now, first, last)
 
 
 def folded(stream):
-    """The same, but the questions that a thread asks in a row and that are all answered "not yet" are one. A server that never
-    rests asks ten thousand of them a second."""
+    """The calls, but those of a thread that get EAGAIN in a row are one. A server that never rests makes ten thousand of
+    them a second."""
     rows = {}
     for call in stream:
         row = rows.get(call.thread)

@@ -1,9 +1,9 @@
-"""What a server did, of the system calls that strace saw: who waited for whom.
+"""What a server did, as far as the system calls that strace saw tell: who waited for whom.
 
-Each thread has a lane, and in it slices: the calls, and the stretches between two calls. A call *waits* if it took LEAST or
-longer, and a stretch that long *computes*; whether the thread then ran, or was ready to but had no free processor, system
-calls can't tell. strace makes each call dearer, by some ten microseconds or more: what the lanes show are orders and
-proportions, not speeds. Each connection is followed from accept to its last close, whoever inherits it meanwhile.
+Each thread has a lane, and in it slices: the calls, and the stretches between two calls. A call that took LEAST or longer
+*waits*, and a stretch that long *computes*. System calls can't tell whether the thread then ran, or was ready but had no
+free processor. strace makes each call slower, by some ten microseconds or more, so the lanes show orders and proportions,
+not speeds. Each connection is followed from accept to its last close, through all processes that inherit it.
 """
 import re
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ CLIENTS, SLEEPING, OTHER, COMPUTING, ASKING, SHORT, SIGNAL = "clients", "sleeps"
 WAITS = {**dict.fromkeys(ACCEPTS + READS + WRITES + POLLS + ("connect",), CLIENTS), **dict.fromkeys(SLEEPS, SLEEPING),
          **dict.fromkeys(OTHERS, OTHER)}
 ON_DESCRIPTORS = (*READS, *WRITES, *DUPS, "close", "shutdown")
-AT_ONCE = (*FORKS, "close")         # have had their effect before anybody sees their end
+AT_ONCE = (*FORKS, "close")         # take effect before strace sees their end
 
 DESCRIPTOR = re.compile(r"(\d+)(?:<[\w-]+:\[[^>]*->([^>]*)\]>)?")      # 5<TCP:[127.0.0.1:9999->127.0.0.1:4444]>
 SENDER = re.compile(r'port=htons\((\d+)\).*?"([^"]+)"')
@@ -29,7 +29,7 @@ class Slice:
     kind: str           # one of the above
     name: str
     about: object = None    # the Connection that it is about
-    call: object = None     # None where it computes
+    call: object = None     # None for a computation
 
 
 @dataclass
@@ -39,7 +39,7 @@ class Thread:
     name: str
     end: int                    # of its lane, so far
     slices: list = field(default_factory=list)
-    serves: object = None       # the Connection that it has read from last, unless it has waited for any of several since
+    serves: object = None       # the Connection that it last read from, until it waits for any of several
 
 
 @dataclass
@@ -49,12 +49,12 @@ class Process:
     name: str
     open: dict = field(default_factory=dict)        # which descriptors are Connections
     threads: list = field(default_factory=list)
-    alive: set = field(default_factory=set)         # the numbers of those threads that have not ended
+    alive: set = field(default_factory=set)         # the numbers of the threads that have not ended
 
 
 @dataclass
 class Request:
-    """What a client of ours asked, on a connection of its own."""
+    """What one of our clients asked, on its own connection."""
     text: str
     port: int           # the client's
     begin: int          # when it asked for the connection
@@ -62,23 +62,23 @@ class Request:
 
     @property
     def first_line(self):
-        """Of the answer, or of the body where it is HTTP's."""
+        """The first line of the answer, or of its body if it is HTTP."""
         lines = self.answer.split(b"\r\n\r\n", 1)[-1].split(b"\n")
         return lines[0].decode(errors="replace").strip()[:70]
 
 
 @dataclass
 class Connection:
-    """One client's; `opened` and `closed` are the calls that did it, None where nobody did."""
+    """One client's connection; `opened` and `closed` are the calls that did it, or None."""
     peer: str
     process: Process    # that accepted it, under this number:
     descriptor: int
     opened: object
     begin: int
-    request: object     # a Request, where the client is ours
+    request: object     # a Request, if the client is ours
     end: int = None
     closed: object = None
-    inherited: bool = True                          # by programs that a process starts
+    inherited: bool = True                          # by programs that a process executes
     holders: set = field(default_factory=set)       # pairs of a process's number and a descriptor
     moments: list = field(default_factory=list)     # pairs of a thread, and its call that read or wrote something
     number: int = 0
@@ -96,8 +96,8 @@ class Connection:
         return line[1].partition(" HTTP/")[0] if line else ""
 
     def phases(self):
-        """What its client waited for: triples of words and two moments. When one that is not ours sent what was read, nobody
-        saw: it waits from then on."""
+        """What its client waited for: triples of words and two moments. It is not known when a client that is not ours sent
+        its request, so it waits from the moment when that is read."""
         answers = []
         for _, call in self.moments:
             if call.name in READS and (not answers or answers[-1][1]):
@@ -111,13 +111,13 @@ class Connection:
 
 
 def moment_of_effect(call):
-    """Where among the lines of strace the call changes something for others."""
+    """The line of strace at which the call takes effect for other threads."""
     return call.first if call.name in AT_ONCE else call.last
 
 
 class Timeline:
     def __init__(self, calls, requests=()):
-        self.threads = {}       # who has had each number last: the kernel uses them again
+        self.threads = {}       # the last thread with each number: the kernel uses them again
         self.processes, self.connections = [], []
         self.begin = min((call.begin for call in calls), default=0)
         self.end = max((call.end for call in calls), default=0)
@@ -133,12 +133,12 @@ class Timeline:
                 effects[call.name](thread, call, about)
         self._finish()
 
-    # -- who there is
+    # -- processes and threads
 
     def _add_thread(self, number, process, begin):
         if not process.threads:
             self.processes.append(process)
-        before = self.threads.get(number)       # who had the number, and has the same lane where only numbers are known
+        before = self.threads.get(number)       # had this number; the two share a lane where only numbers are known
         name = process.name if number == process.number else f"thread {number}"
         thread = self.threads[number] = Thread(number, process, name, max(begin, before.end) if before else begin)
         process.threads.append(thread)
@@ -255,8 +255,8 @@ class Timeline:
             thread.serves = about
 
     def _finish(self):
-        """What nobody has closed or accepted until the end; and the connections get their numbers, in the order of asking, our
-        clients' first."""
+        """Adds requests that were never accepted, ends what was never closed, and numbers the connections in the order of
+        asking, our clients' first."""
         root = self.processes[0] if self.processes else None
         self.connections += [Connection(f"port {request.port}", root, -1, None, self.end, request)
                              for request in self._requests.values()]

@@ -1,7 +1,7 @@
 """A timeline in the Trace Event Format, which ui.perfetto.dev and chrome://tracing open.
 
-Slices are complete events (X), signals are instants (i), names are metadata (M). A connection is an asynchronous track: what
-opens and what closes it (b, e), in it what its client waits for, and each time that bytes were read or written (n).
+Slices are complete events (X), signals are instants (i), names are metadata (M). A connection is an asynchronous track: its
+begin and end (b, e), in it what its client waits for (b, e), and each time that bytes were read or written (n).
 """
 import json
 
@@ -9,7 +9,7 @@ from timeline import SIGNAL
 
 
 def metadata(timeline):
-    """What is said of each process and thread: of which kind, of whom, and what. They keep the order in which they began."""
+    """What is said of each process and thread: kind, process, thread, arguments. They keep the order in which they began."""
     for order, process in enumerate(timeline.processes):
         role = f", child of {process.parent.number}" if process.parent else ""
         yield "process_name", process.number, process.number, {"name": f"{process.name}{role}"}
@@ -54,12 +54,12 @@ def events(timeline):
     zero = min((event["ts"] for event in found), default=0)
     for event in found:
         event["ts"] -= zero
-    # What begins and ends at the same moment stays in its order.
+    # The sort is stable: what happens at the same moment stays in its order.
     return named + sorted(found, key=lambda event: event["ts"])
 
 
 def lines(timeline, title):
-    """The trace's text, an event in each line for those who look at it with grep."""
+    """The trace's text, an event in each line so that grep finds it."""
     *before, last = [json.dumps(event, allow_nan=False) for event in events(timeline)] or [""]
     return [f'{{"displayTimeUnit": "ms", "otherData": {{"command": {json.dumps(title)}}}, "traceEvents": [',
             *(event + "," for event in before), last, "]}"]

@@ -1,5 +1,6 @@
-"""Proofs that a trace tells what strace saw: on texts of which it is known what they tell."""
+"""Proofs that a trace shows what strace saw, on texts whose meaning is known."""
 import json
+import re
 import socket
 from collections import Counter
 from pathlib import Path
@@ -7,8 +8,9 @@ from unittest import mock
 
 import chart
 import gallery
+import six
 import trace_event
-from harness import Failure, expect
+from harness.checks import Failure, expect
 from record import ask
 from strace import calls, folded
 from timeline import ASKING, CLIENTS, COMPUTING, SHORT, SLEEPING, Request, Timeline
@@ -28,7 +30,7 @@ ORIGIN = 1_000_000_000      # where the clock of these texts begins, in microsec
 
 
 def lines(*rows):
-    """As strace writes them; each row has a thread, when something began, and perhaps ended, in milliseconds, and what."""
+    """Lines as strace writes them. A row has a thread, the begin (and perhaps the end) in milliseconds, and the text."""
     def in_seconds(number):
         return f"{number // 1000}.{number % 1000:03}000"
 
@@ -46,7 +48,7 @@ def milliseconds(*moments):
 # ---- Reading ------------------------------------------------------------------------------------------------------------
 
 def expect_calls(rows, *expected):
-    """What is read of these rows: of each call the thread, the name, begin and end, and the result."""
+    """What is read from these rows: each call's thread, name, begin, end, and result."""
     expect([(call.thread, call.name, *milliseconds(call.begin, call.end), call.result) for call in calls(lines(*rows))],
            list(expected), str(rows))
 
@@ -57,7 +59,7 @@ def calls_signals_and_ends_are_read():
                  (10, "futex", 1, 3, "0"), (10, "SIGCHLD", 4, 4, ""), (10, "exit_group", 4, 4, "?"), (10, "exited", 5, 5, ""))
 
 
-def a_call_is_read_that_other_threads_have_interrupted():
+def a_call_that_other_threads_interrupt_is_read():
     expect_calls(["10 1 poll([{fd=3, events=POLLIN}], 1, -1 <unfinished ...>", "11 2 wait4(-1,  <unfinished ...>",
                   "10 7 <... poll resumed>) = 1 ([{fd=3, revents=POLLIN}])", "11 9 <... wait4 resumed>0x7f, 0, NULL) = 12"],
                  (10, "poll", 1, 7, "1 ([{fd=3, revents=POLLIN}])"), (11, "wait4", 2, 9, "12"))
@@ -69,7 +71,7 @@ def strings_that_look_like_the_end_of_a_call_are_read():
         expect_calls(["10 1 read(1,  <unfinished ...>", f'10 2 <... read resumed>"{data}", 9) = 9'], (10, "read", 1, 2, "9"))
 
 
-def a_call_is_read_that_goes_on_after_a_signal():
+def a_call_that_goes_on_after_a_signal_is_read():
     interrupted = "? ERESTART_RESTARTBLOCK (Interrupted by signal)"
     expect_calls([f"10 1-2 clock_nanosleep(CLOCK_REALTIME, 0, {{tv_sec=9}}, {{tv_sec=8}}) = {interrupted}",
                   "10 3-8 restart_syscall(<... resuming interrupted clock_nanosleep ...>) = 0",
@@ -78,7 +80,7 @@ def a_call_is_read_that_goes_on_after_a_signal():
                  (10, "restart_syscall", 8, 9, "0"))
 
 
-def reading_goes_on_where_a_line_is_broken():
+def reading_goes_on_after_a_broken_line():
     text = [*lines("10 2 read(5", "10 3 <... read resumed>) = 0", "11 4 poll([{fd=3}], 1, -1 <unfinished ...>",
                    "10 5 futex(0x7f <unfinished ...>", "10 6 +++ killed by SIGKILL +++"),
             "strace: Process 11 attached\n", "\n", "10 1000.00\n", '10 1000.007000 read(5, "cut off", 9) = 9']
@@ -86,7 +88,7 @@ def reading_goes_on_where_a_line_is_broken():
            [("futex", "", 6), ("exited", "", 6), ("poll", "", 6)])
 
 
-def questions_in_a_row_are_one():
+def calls_that_get_eagain_in_a_row_are_one():
     found = folded(calls(lines(f"10 1-1 {ASKS}", f"11 1-1 {ASKS}", f"10 1-2 {ASKS}", f"10 2-2 {ASKS}", f"10 2-3 {READS}",
                                f"10 3-3 {ASKS}", f"10 9-9 {ASKS}", "10 9-9 futex(0x7f, FUTEX_WAIT, 1) = -1 EAGAIN (…)")))
     expect(Counter((call.thread, call.name, call.times) for call in found),
@@ -101,7 +103,7 @@ def timeline_of(*rows, requests=()):
 
 
 def lane_of(timeline, thread):
-    """After execve."""
+    """The thread's slices after execve."""
     return [(piece.kind, piece.name, *milliseconds(piece.begin, piece.end)) for piece in timeline.threads[thread].slices[1:]]
 
 
@@ -124,20 +126,20 @@ def a_clock_that_is_set_back_makes_no_overlap():
                                    ("clients", "poll", 20, 25)])
 
 
-def a_child_is_known_though_it_is_seen_before_its_parents_fork_is():
+def a_child_that_is_seen_before_its_fork_is_known():
     timeline = timeline_of(f"10 2 {CHILD.partition(', child_tidptr')[0]} <unfinished ...>", f"11 3-3 close({LISTENER}) = 0",
                            "10 4 <... clone resumed>, child_tidptr=0x7f) = 11")
     expect([(process.number, process.parent and process.parent.number, process.name) for process in timeline.processes],
            [(10, None, "server"), (11, 10, "server")])
 
 
-def who_waits_until_a_time_out_does_not_ask():
+def a_call_that_times_out_is_a_wait():
     asks = [f"10 {moment} {ASKS}" for moment in ("2000-2040", "2040-2400", "2400-2600")]
     expect(lane_of(timeline_of(f"10 0-1000 {TIMES_OUT}", f"10 1000-2000 {TIMES_OUT}", *asks), 10),
            [(CLIENTS, "recvfrom", 0, 1000), (CLIENTS, "recvfrom", 1000, 2000), (ASKING, "accept4", 2000, 2600)])
 
 
-def a_program_that_another_thread_than_the_first_executes_takes_its_place():
+def execve_in_a_second_thread_replaces_the_first():
     timeline = timeline_of(f"10 1-1 {THREAD}", f"10 1-1 {ACCEPTS}", "10 2 futex(0x7f, FUTEX_WAIT, 1 <unfinished ...>",
                            f"11 3 {STARTS.replace('server', 'other').partition(')')[0]} <unfinished ...>",
                            "10 5 +++ superseded by execve in pid 11 +++", "10 7 <... execve resumed>) = 0 <0.004000>",
@@ -145,10 +147,10 @@ def a_program_that_another_thread_than_the_first_executes_takes_its_place():
     expect(timeline.processes[0].name, "other")
     expect(lane_of(timeline, 10)[4:], [("others", "futex", 2, 5), (SHORT, "execve", 5, 7), (ASKING, "accept4", 7, 9)])
     expect([piece.name for piece in timeline.threads[11].slices], ["computes", "execve"])
-    expect(milliseconds(timeline.connections[0].end), (9,), "where all of its process have ended")
+    expect(milliseconds(timeline.connections[0].end), (9,), "when all threads of its process have ended")
 
 
-def a_number_that_is_used_again_belongs_to_another():
+def a_number_that_is_used_again_is_another_thread():
     lives = [[f"10 {begin}-{begin} {how}", f"11 {begin}-{begin + 4} nanosleep({{tv_sec=0}}, NULL) = 0",
               f"11 {begin + 4} +++ exited with 0 +++"] for begin, how in ((10, CHILD), (20, CHILD), (30, THREAD), (32, THREAD))]
     timeline = timeline_of(*sum(lives, []))     # the last one's clock has been set back
@@ -160,7 +162,7 @@ def a_number_that_is_used_again_belongs_to_another():
 
 
 def expect_connections(about, rows, *expected):
-    """After one was accepted: of each connection the descriptor, the peer, begin and end. The trace ends at 40."""
+    """After one was accepted: each connection's descriptor, peer, begin and end. The trace ends at 40."""
     found = timeline_of(f"10 0-1 {ACCEPTS}", *rows, '12 40-40 read(0, "", 1) = 0').connections
     expect([(one.descriptor, one.peer, *milliseconds(one.begin, one.end)) for one in found], list(expected), about)
 
@@ -190,7 +192,7 @@ def a_connection_lasts_from_accept_to_its_last_close():
                         f"10 5-5 {CLOSES}", f"11 9-9 {closed_by_child}"], (4, PEER, 1, 9), (5, OTHER_PEER, 2, 40))
 
 
-def a_program_that_a_server_starts_inherits_what_is_not_to_be_closed():
+def an_executed_program_inherits_what_is_not_close_on_exec():
     for flags, end in ("0", 9), ("SOCK_CLOEXEC", 4):
         timeline = timeline_of(f"10 0-1 {ACCEPTS.replace('[16], 0', f'[16], {flags}')}", "10 2-2 vfork() = 11",
                                f"11 3-3 {STARTS.replace('server', 'cgi')}", f"10 4-4 {CLOSES}", "11 9 +++ exited with 0 +++")
@@ -224,7 +226,7 @@ def expect_valid(text):
 
     events = json.loads(text, parse_constant=refuse)["traceEvents"]
     by_phase = {phase: [event for event in events if event["ph"] == phase] for phase in "MXibne"}
-    expect(sum(map(len, by_phase.values())), len(events), "events of the kinds that are known")
+    expect(sum(map(len, by_phase.values())), len(events), "events of the known kinds")
     moments = [event["ts"] for event in events]
     expect((moments, {type(moment) for moment in moments}, moments[0]), (sorted(moments), {int}, 0), "moments")
     named = {(event["name"], event["tid"]) for event in by_phase["M"] if event["args"].get("name")}
@@ -262,10 +264,61 @@ def what_is_written_is_valid():
     expect([word for word in shown if word not in picture], [], "what the chart does not show")
 
 
-def what_is_narrower_than_a_pixel_gives_way():
+def pieces_narrower_than_a_pixel_are_left_out():
     expect(chart.merged([(0, 1, "a", ""), (1, 5, "b", ""), (5, 6, "a", ""), (6, 9, "b", ""), (9, 11, "a", ""),
                          (11, 12, "a", ""), (12, 14, "b", "x")], 2),
            [(0, 1, "a", ""), (1, 9, "b", ""), (9, 12, "a", ""), (12, 14, "b", "x")])
+
+
+# ---- The picture of the six ---------------------------------------------------------------------------------------------
+
+def expect_waits(number, lanes):
+    """What the picture must show of the stage with this number: the last client asks for `fib 1`, the one before for a
+    long fib."""
+    for one in lanes:
+        moments = [one["asked"], *(moment for _, *span in one["pieces"] for moment in span), one["answered"]]
+        expect(moments, sorted(moments), one["text"])
+    fib, quick = lanes[-2:]
+    computes = [end for word, _, end in fib["pieces"] if word == six.COMPUTES]
+    expect(bool(computes), True, f"{fib['text']} is computed")
+    if number == 1:
+        for one, after in zip(lanes, lanes[1:]):
+            served = [begin for word, begin, _ in after["pieces"] if word != six.WAITS] or [after["answered"]]
+            expect(served[0] >= one["answered"], True, f"{after['text']} waits until {one['text']} is answered")
+    elif number in (4, 5):
+        expect(quick["answered"] >= computes[-1], True, f"{quick['text']} waits for {fib['text']}")
+    elif number == 6:
+        expect(quick["answered"] < computes[-1], True, f"{quick['text']} does not wait for {fib['text']}")
+
+
+def a_lane_says_what_its_client_waits_for():
+    def shown(*rows, asks):
+        panel = six.panel(timeline_of(*rows, requests=[Request(asks, 4444, ORIGIN, b"ok")]))
+        return [panel["by"], *panel["lanes"][0]["pieces"]]
+
+    served = f"10 0-20 {ACCEPTS}", f"10 40-40 {READS}", f"10 99-99 {WRITES}", f"10 99-99 {CLOSES}"
+    expect(shown(*served, asks="fib 1"), ["1 thread", ["waits", 0, 40], ["computes", 40, 99]])
+    expect(shown(*served, asks="sleep 0.02"), ["1 thread", ["waits", 0, 40], ["sleeps", 40, 60], ["waits", 60, 99]])
+    pool = f"10 5-5 {THREAD}", "11 6-50 futex(0x7f, FUTEX_WAIT, 1) = 0", "11 90-90 futex(0x7f, FUTEX_WAKE, 1) = 1"
+    loop = *served[:2], "10 40-95 epoll_wait(5, [], 1, -1) = 1", *served[2:]
+    expect(shown(*pool, *loop, asks="fib 1"), ["2 threads", ["waits", 0, 50], ["computes", 50, 90]])
+
+
+def the_picture_of_the_six_is_what_was_measured():
+    picture = (Path(six.__file__).parent / "six.svg").read_text()
+    panels = six.carried(picture)
+    expect(six.svg(panels) == picture, True, "it is drawn by the six.py that is here from what it carries")
+    expect(re.findall(r">\d  ([^<]+)<", picture), list(six.TITLES), "titles")
+    expect([", ".join(one["text"] for one in shown["lanes"]) for shown in panels], [six.LOAD] * 6, "clients of each panel")
+    expect(six.WIDTH <= 900, True, "it is 900 pixels wide at most")
+    expect(min(map(int, re.findall(r"font(?:-size)?: (\d+)px", picture))) >= 11, True, "its smallest letter has 11 pixels")
+    expect(len(picture) <= 40_000, True, "it has 40 KB at most")
+    for number, shown in enumerate(panels, 1):
+        expect_waits(number, shown["lanes"])
+        _, begins, ends = shown["lanes"][2]["pieces"][-1]
+        expect(begins < shown["lanes"][0]["answered"], number > 1, f"panel {number}: the long fib begins while the first sleeps")
+        held = {1: [False, False, True, True], 4: [True] * 4, 5: [True] * 4}.get(number, [False, False, True, False])
+        expect([one["answered"] >= ends for one in shown["lanes"]], held, f"panel {number}: who is answered after the fib")
 
 
 # ---- Asking -------------------------------------------------------------------------------------------------------------
@@ -278,21 +331,21 @@ def a_path_may_have_any_character():
                 expect((server.recv(999)[:len(asked)], request.text), (asked, path))
 
 
-def a_peer_may_lie_where_a_path_has_blanks():
+def a_peers_path_may_have_blanks():
     with mock.patch.object(gallery, "PEERS", Path("/a place/peers")):
         expect(gallery.gunicorn("-k sync -w 2", "").command[:7],
                ("gunicorn", "--chdir", "/a place/peers", "-k", "sync", "-w", "2"))
 
 
-PROOFS = (calls_signals_and_ends_are_read, a_call_is_read_that_other_threads_have_interrupted,
-          strings_that_look_like_the_end_of_a_call_are_read, a_call_is_read_that_goes_on_after_a_signal,
-          reading_goes_on_where_a_line_is_broken, questions_in_a_row_are_one, a_lane_has_waits_and_computations,
-          a_clock_that_is_set_back_makes_no_overlap, a_child_is_known_though_it_is_seen_before_its_parents_fork_is,
-          who_waits_until_a_time_out_does_not_ask, a_program_that_another_thread_than_the_first_executes_takes_its_place,
-          a_number_that_is_used_again_belongs_to_another, a_connection_lasts_from_accept_to_its_last_close,
-          a_program_that_a_server_starts_inherits_what_is_not_to_be_closed, a_client_waits_to_be_read_and_to_be_answered,
-          what_is_written_is_valid, what_is_narrower_than_a_pixel_gives_way, a_path_may_have_any_character,
-          a_peer_may_lie_where_a_path_has_blanks)
+PROOFS = (calls_signals_and_ends_are_read, a_call_that_other_threads_interrupt_is_read,
+          strings_that_look_like_the_end_of_a_call_are_read, a_call_that_goes_on_after_a_signal_is_read,
+          reading_goes_on_after_a_broken_line, calls_that_get_eagain_in_a_row_are_one, a_lane_has_waits_and_computations,
+          a_clock_that_is_set_back_makes_no_overlap, a_child_that_is_seen_before_its_fork_is_known,
+          a_call_that_times_out_is_a_wait, execve_in_a_second_thread_replaces_the_first,
+          a_number_that_is_used_again_is_another_thread, a_connection_lasts_from_accept_to_its_last_close,
+          an_executed_program_inherits_what_is_not_close_on_exec, a_client_waits_to_be_read_and_to_be_answered,
+          what_is_written_is_valid, pieces_narrower_than_a_pixel_are_left_out, a_lane_says_what_its_client_waits_for,
+          the_picture_of_the_six_is_what_was_measured, a_path_may_have_any_character, a_peers_path_may_have_blanks)
 
 
 def kept(proof):
