@@ -1,28 +1,28 @@
-"""The figures in the chapters' tables, which are those of the experiments: rows of their results.md, word for word.
+"""The figures in the chapters' tables: rows of what was measured, word for word.
 
-    python3 tests/tutorial/figures.py       puts them into the chapters anew, after another run of `make compare`
+    python3 tests/tutorial/figures.py       updates the chapters after a new run of `make compare` or `make bench`
 """
 import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-RESULTS = ROOT / "tests/compare/results/results.md"
+RESULTS = ROOT / "tests/compare/results/results.md", ROOT / "tests/bench/RESULTS.md"
 TABLE = re.compile(r"^(?P<head>\|.*\n)(?P<rule>\|[-:| ]+\|\n)(?P<rows>(?:\|.*\n)+)", re.MULTILINE)
 FIGURE = re.compile(r"\| [\d.,]+( \([\d.,–]+\))? ")
 
 
 def rows_of(table):
-    """Its rows, by their first cells."""
+    """The table's rows, by their first cells."""
     return {row.split("|")[1].strip(): row for row in table["rows"].splitlines(keepends=True)}
 
 
 def measured():
     """The rows of the results' tables, by their headings."""
-    return {table["head"]: rows_of(table) for table in TABLE.finditer(RESULTS.read_text())}
+    return {table["head"]: rows_of(table) for results in RESULTS for table in TABLE.finditer(results.read_text())}
 
 
 def renewed(text):
-    """The text of a page with the figures of the results, and the rows that these don't have."""
+    """The text of a page with the figures of the results, and its rows that the results don't have."""
     results, unknown = measured(), []
 
     def renew(table):

@@ -1,23 +1,23 @@
-"""What differs from run to run: a page shows the process ids, the task ids and the moments of one run, and ours has its own."""
+"""What differs from run to run: a page shows the process ids, task ids and times of one run, and a replay has others."""
 import re
 
-# What varies, and is the same wherever the page says the same: ids of tasks, processes and threads.
+# These vary, but are equal wherever they are equal in the page: ids of tasks, processes and threads.
 NAME = re.compile(r"\b(?=[0-9a-f]{0,7}[a-f])(?=[0-9a-f]{0,7}\d)[0-9a-f]{8}\b|(?<=[0-9a-f]{8})(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
                   r"|(?<=pid[ =])\d+|(?<=pid: )\d+|(?<=pid\":)\d+|(?<=thread=)\d+|(?<=\()\d+(?=\))|(?<=\] \[)\d+(?=\])"
                   r"|(?<=^\[\d\] )\d+", re.MULTILINE)
-# What varies, and has but a shape: moments, how long something took, and how often.
+# These vary, and only their shape is checked: times, durations and counts.
 SHAPES = (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}", r"\d+\.\d\dms", r"\d+m\d+\.\d+s", r"\d+ requests per second")
 GAP = re.compile("|".join(SHAPES) + "|^…\n|…|  +|\t", re.MULTILINE)
 
 
 class Names:
-    """Which of ours stands for which of the page's."""
+    """Maps the names in the page to ours."""
 
     def __init__(self):
         self.ours = {}
 
     def in_typed(self, line):
-        """What is to be typed here: our names, and where the page has but the beginning of an id, that of ours."""
+        """The line as it is to be typed here: with our names, also where the page has only the beginning of an id."""
         def ours(match):
             if match[0] in self.ours:
                 return self.ours[match[0]]
@@ -26,7 +26,7 @@ class Names:
         return re.sub("|".join([rf"\b{re.escape(name)}\b" for name in self.ours] + [r"\b[0-9a-f]{4,7}\b"]), ours, line)
 
     def match(self, expected, came):
-        """Whether what came is what the page shows; if so, the names that are new are remembered."""
+        """Whether what came is what the page shows. If so, remembers the new names."""
         new = {}        # the page's name: its group
         pattern = ""
         for piece, name, gap in pieces(expected + "\n", self.ours):
@@ -44,13 +44,13 @@ class Names:
             return False
         found = {name: match[group] for name, group in new.items()}
         if len({*found.values(), *self.ours.values()}) < len(found) + len(self.ours):
-            return False        # the page tells apart what is the same
+            return False        # the page has two names for what is one here
         self.ours.update(found)
         return True
 
 
 def pieces(expected, known):
-    """The text in pieces: what is the same in each run, then a name, or a gap."""
+    """Cuts the text into triples: what is the same in each run, then a name or None, and a gap or None."""
     again = "".join(rf"|\b{re.escape(name)}\b" for name in known if name.isdigit())
     token = re.compile(f"(?P<name>{NAME.pattern}{again})|(?P<gap>{GAP.pattern})", re.MULTILINE)
     at = 0
@@ -61,10 +61,10 @@ def pieces(expected, known):
 
 
 def of_gap(gap):
-    """The expression for what may stand there."""
+    """The regular expression for a gap."""
     if gap is None:
         return ""
     if gap.startswith("…"):
         return {"…": ".*", "…\n": "(?:.*\n)*"}[gap]
     shape = next((shape for shape in SHAPES if re.fullmatch(shape, gap)), None)
-    return shape or r"[ \t]+"       # columns are as wide as what stands in them
+    return shape or r"[ \t]+"       # columns are as wide as their contents

@@ -1,17 +1,17 @@
-"""A page of the book in pieces: its fenced blocks, its listings, its links, and what its consoles have one type."""
+"""The parts of a page: its fenced blocks, headings, links and commands, and what its consoles have you type."""
 import re
 from dataclasses import dataclass, field
 
 FENCE = re.compile(r"^```(.*)$")
-# What the servers answer begins so. Whatever else stands in a conversation was typed.
+# A server's reply begins like this. Any other line of a conversation was typed.
 REPLY = re.compile(r"[a-z]+: |bye:|\[[ x]\] |HTTP/|[A-Z][\w-]+: |…|\{|$")
 CONVERSES = re.compile(r"(nc|telnet)( [^|<>;&]*)?")     # a command that reads what is typed
 
 
 @dataclass
 class Block:
-    """What stands between two fences."""
-    info: str           # behind the first fence: the language, and for a console the name of its terminal
+    """The lines between two fences."""
+    info: str           # after the first fence: the language, and for a console the name of its terminal
     line: int           # of that fence
     lines: list = field(default_factory=list)
 
@@ -28,7 +28,7 @@ class Block:
 class Step:
     """Something that is typed, and what is shown then."""
     line: int
-    typed: str = None           # None: what is shown comes of what was typed in an earlier block
+    typed: str = None           # None: an earlier block typed what leads to the output
     to_shell: bool = False
     shown: list = field(default_factory=list)
 
@@ -48,12 +48,25 @@ def blocks(text):
 
 
 def prose(text):
-    """The page without them."""
+    """The page without its fenced blocks."""
     return re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
 
 
+def section(text, title):
+    """The part of a page that has this title, up to the next one of its rank. Empty if there is none."""
+    rank = title.partition(" ")[0]
+    found, inside, fenced = [], False, False
+    for line in text.splitlines(keepends=True):
+        fenced ^= line.startswith("```")
+        if re.match(rf"#{{1,{len(rank)}}} ", line) and not fenced:
+            inside = line.rstrip() == title
+        if inside:
+            found.append(line)
+    return "".join(found)
+
+
 def headings(text):
-    """What links within a page name, as they are derived from its headings."""
+    """The anchors of a page's headings, which links name."""
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
             for title in re.findall(r"^#+ (.*)$", prose(text), re.MULTILINE)}
 
@@ -63,12 +76,12 @@ def links(text):
 
 
 def commands(text):
-    """What the prose has one type: what stands between backticks."""
+    """The texts between backticks in the prose, among them its commands."""
     return re.findall(r"`([^`]+)`", prose(text))
 
 
 def steps(block, converses):
-    """What a console block has one type, in order; `converses`: a program that reads runs in its terminal already."""
+    """The steps of a console block, and `converses` after it: whether its terminal runs a program that reads lines."""
     found = [Step(block.line)]
     for number, line in enumerate(block.lines, block.line + 1):
         last = found[-1]

@@ -1,24 +1,22 @@
-"""Plays a page: types into terminals what its console blocks say, and compares what comes with what they show.
+"""Plays a page: types what its console blocks say into terminals, and compares the output with what they show.
 
-    python3 tests/tutorial/play.py stage1_sync/README.md 60
+    PAUSE=5 python3 tests/tutorial/play.py stage1_sync/README.md 60
 
-It is played in its own directory (a page from elsewhere in the root), and the number is how many seconds to wait for anything.
+A page is played in its own directory (a page from elsewhere: in the root). The number is the longest wait, in seconds. With
+PAUSE, so many seconds pass before each line is typed: a person changes windows, reads and types.
 
-The blocks are played in their order. Each names its terminal (```console A), which goes on from block to block. What is shown
-must come, and nothing else may; only names and moments differ from run to run (names.py), and … stands for anything. Where a
-block ends with something typed and nothing shown, nothing may come until a later block of that terminal shows it: that is how
-a page says who waits for whom.
+The blocks are played in order. Each names its terminal (```console A), which stays open from block to block. The output must
+be what the page shows, and no more. Only names and times may differ (names.py), and … stands for anything. If a block ends
+with a typed line and shows no output for it, none may come until a later block of that terminal shows it. That is how a page
+says who waits for whom.
 
-The page has a copy of the sources to itself, so that it may change them, and nothing is left behind; and, where the system
-allows it, a network of its own, so that port 9999 is free. The last line is `N commands played`: those typed to a shell.
+The page has its own copy of the sources, so that it may change them and leaves nothing behind. Where the system allows it,
+it has its own network, too, so that port 9999 is free. The last line is `N commands played`: those typed to a shell.
 """
-import ctypes
 import fcntl
 import os
 import shutil
 import signal
-import socket
-import struct
 import subprocess
 import sys
 import tempfile
@@ -28,38 +26,36 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 sys.path.insert(0, str(HERE.parent))
-from harness import Failure     # noqa: E402: a path of its own
+from harness.checks import Failure    # noqa: E402: after sys.path
+from harness.system import place_of     # noqa: E402
 from names import Names         # noqa: E402
 from pages import blocks, steps     # noqa: E402
 from terminal import Terminal   # noqa: E402
 
-CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
-PAUSE = 0.2     # seconds between two blocks: no reader is faster, and what comes unasked has time to show itself
-SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
+BETWEEN_BLOCKS = 0.2    # seconds: no reader is faster, and unexpected output has time to appear
+BEFORE_EACH_LINE = float(os.environ.get("PAUSE") or 0)
+THERE = "IN_A_NETWORK_OF_ITS_OWN"      # the variable by which this program tells its new self
 
 
 def network_of_its_own():
-    """Leaves the system's network for one that has nothing but the loopback interface; unshare(2), netdevice(7).
+    """Starts this program anew in a network that has only the loopback interface; unshare(1), ip-link(8).
 
-    Returns whether the system allowed it.
+    Returns True in that network, and False if the system doesn't allow it. Call it before anything else.
     """
-    unshare, uid, gid = ctypes.CDLL(None, use_errno=True).unshare, os.getuid(), os.getgid()
-    if uid != 0:
-        if unshare(CLONE_NEWUSER) != 0:
-            return False
-        Path("/proc/self/setgroups").write_text("deny")
-        Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
-        Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
-    if unshare(CLONE_NEWNET) != 0:
+    if os.environ.pop(THERE, None):
+        return True
+    leave, up = ["unshare", "--net"], f'{place_of("ip")} link set lo up && exec "$@"'
+    if os.geteuid() != 0:       # setting up a network takes rights that this program must not have
+        leave = ["unshare", "--net", "--map-current-user", "--keep-caps"]
+        up = up.replace("exec", "exec setpriv --ambient-caps=-all --inh-caps=-all")
+    command = [*leave, "sh", "-c", up, "sh"]
+    if subprocess.run([*command, "true"], check=False, stderr=subprocess.DEVNULL).returncode != 0:
         return False
-    with socket.socket() as any_socket:
-        flags = struct.unpack_from("16xH", fcntl.ioctl(any_socket, SIOCGIFFLAGS, struct.pack("16s16x", b"lo")))[0]
-        fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", flags | IFF_UP))
-    return True
+    os.execvpe(command[0], [*command, sys.executable, *sys.argv], dict(os.environ, **{THERE: "yes"}))
 
 
 def copy_of_the_sources(directory):
-    """What git knows, as files that may be changed, and beside it what was built, as links."""
+    """Copies what git knows, as files that may be changed, and links what was built."""
     known = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, check=True,
                            capture_output=True, text=True).stdout.split("\0")
     for name in filter(None, known):
@@ -70,7 +66,7 @@ def copy_of_the_sources(directory):
     for file in filter(Path.is_file, built):
         target = directory / file.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
-        if file.suffix == ".d":     # the compiler writes into it; what else it makes it puts in the place of the old
+        if file.suffix == ".d":     # the compiler writes into this one; the others it replaces
             shutil.copy2(file, target)
         else:
             target.symlink_to(file)
@@ -98,23 +94,24 @@ class Play:
 
     def step(self, terminal, step, ends):
         if step.typed is not None:
+            time.sleep(BEFORE_EACH_LINE)
             shows_nothing_more(terminal)
             terminal.type(self.names.in_typed(step.typed), step.to_shell)
         if step.shown:
             expected = "\n".join(step.shown)
-            # Who knows how much is left out at the end knows it when the command has ended.
+            # Only when the command has ended is it known how much an … at the end leaves out.
             terminal.expect(lambda came: self.names.match(expected, came), ends or step.shown[-1] == "…")
         else:
             terminal.settle(ends)
 
     def nobody_speaks_unasked(self, but=None):
-        time.sleep(PAUSE)
+        time.sleep(BETWEEN_BLOCKS)
         for terminal in self.terminals.values():
             if terminal is not but:
                 shows_nothing_more(terminal)
 
     def end(self):
-        """Closes the terminals, the latest first: clients before their server. Returns what was left in the background."""
+        """Closes the terminals, latest first: clients before their server. Returns the processes left in the background."""
         return [pid for terminal in reversed(list(self.terminals.values())) for pid in terminal.close()]
 
 
@@ -125,7 +122,7 @@ def shows_nothing_more(terminal):
 
 
 def play(page, patience):
-    """How many commands were played."""
+    """Plays the page; returns how many commands it has."""
     consoles = [block for block in blocks((ROOT / page).read_text()) if block.language == "console"]
     with tempfile.TemporaryDirectory() as directory:
         copy_of_the_sources(Path(directory))
@@ -137,16 +134,16 @@ def play(page, patience):
         finally:
             left = player.end()
         if left:
-            raise Failure(f"{left} are left running at the end")
+            raise Failure(f"processes that still run at the end: {left}")
     return player.played
 
 
 def main():
     page, patience = Path(sys.argv[1]), float(sys.argv[2])
-    signal.signal(signal.SIGTERM, signal.default_int_handler)       # what it has started is ended in any case
+    signal.signal(signal.SIGTERM, signal.default_int_handler)       # so that what it has started is ended
     with open(__file__) as this:
         if not network_of_its_own():
-            fcntl.flock(this, fcntl.LOCK_EX)    # the port is everybody's: one page after another
+            fcntl.flock(this, fcntl.LOCK_EX)    # all pages need the same port: one after another
         try:
             print(f"{play(page, patience)} commands played")
         except Failure as failure:
